@@ -1,0 +1,77 @@
+"""What to report beside the loss. Per-image metrics are unreduced, `[B, H, W, C]` -> `[B]`."""
+
+import jax
+import jax.numpy as jnp
+
+
+def _require_images(x: jax.Array, y: jax.Array) -> None:
+    if jnp.ndim(x) != 4 or jnp.shape(x) != jnp.shape(y):
+        raise ValueError(
+            f"x {jnp.shape(x)} and y {jnp.shape(y)} must both be [B, H, W, C] of one shape"
+        )
+
+
+def squared_error_per_pixel(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Squared error averaged over height, width and channels: `[B, H, W, C]` x 2 -> `[B]`."""
+    _require_images(x, y)
+    return jnp.mean((x - y) ** 2, axis=(1, 2, 3))
+
+
+def psnr(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio in dB of images in [0, 1]: `[B, H, W, C]` x 2 -> `[B]`.
+
+    10 log10(1 / MSE); infinite where the two are equal.
+
+    Raises:
+        ValueError: if the shapes differ or are not `[B, H, W, C]`.
+    """
+    return -10 * jnp.log10(squared_error_per_pixel(x, y))
+
+
+def _gaussian_blur(x: jax.Array, sigma: float = 1.5, radius: int = 5) -> jax.Array:
+    # Separable: a weighted sum of shifted slices along each axis, valid positions only.
+    offsets = jnp.arange(-radius, radius + 1)
+    window = jnp.exp(-0.5 * (offsets / sigma) ** 2)
+    window = window / jnp.sum(window)
+    for axis in (1, 2):
+        width = x.shape[axis] - 2 * radius
+        slices = [jax.lax.slice_in_dim(x, i, i + width, axis=axis) for i in range(2 * radius + 1)]
+        x = sum(w * part for w, part in zip(window, slices, strict=True))
+    return x
+
+
+def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Structural similarity of images in [0, 1]: `[B, H, W, C]` x 2 -> `[B]`, at most 1.
+
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity":
+    an 11 x 11 Gaussian window of standard deviation 1.5, K1 = 0.01, K2 = 0.03, averaged over the
+    positions where the window fits and over channels.
+
+    Raises:
+        ValueError: if the shapes differ, are not `[B, H, W, C]`, or a side is under 11 pixels.
+    """
+    _require_images(x, y)
+    if min(x.shape[1:3]) < 11:
+        raise ValueError(f"images of {x.shape[1]}x{x.shape[2]} are smaller than SSIM's 11x11 window")
+    mean_x, mean_y = _gaussian_blur(x), _gaussian_blur(y)
+    var_x = _gaussian_blur(x * x) - mean_x**2
+    var_y = _gaussian_blur(y * y) - mean_y**2
+    covariance = _gaussian_blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (var_x + var_y + c2)
+    return jnp.mean(luminance * structure, axis=(1, 2, 3))
+
+
+def active_units(posterior_mean: jax.Array, threshold: float = 0.01) -> jax.Array:
+    """How many latent dimensions carry information about x: `[N, D]` -> a scalar count.
+
+    Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.1: a unit is active when the
+    variance over the data of its posterior mean exceeds 0.01.
+    """
+    return jnp.sum(jnp.var(posterior_mean, axis=0) > threshold)
+
+
+def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
+    """Nats per example -> bits per dimension; meaningful for likelihoods of discrete data only."""
+    return nats / (num_dims * jnp.log(2.0))

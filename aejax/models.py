@@ -1,0 +1,63 @@
+"""Models: an encoder, a latent and a decoder.
+
+Each has `encode` and `decode` to apply alone:
+`model.apply({"params": params}, x, method=model.encode)`.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from aejax.latents import DiagonalGaussian
+
+
+class Autoencoder(nn.Module):
+    """A deterministic code: x `[B, H, W, C]` -> code `[B, latent_dim]` -> decoder outputs."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    latent_dim: int
+
+    def setup(self) -> None:
+        self.code = nn.Dense(self.latent_dim)
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Images `[B, H, W, C]` -> codes `[B, latent_dim]`."""
+        return self.code(self.encoder(x))
+
+    def decode(self, z: jax.Array) -> Any:
+        """Codes `[B, latent_dim]` -> the likelihood's parameters."""
+        return self.decoder(z)
+
+    def __call__(self, x: jax.Array) -> Any:
+        return self.decode(self.encode(x))
+
+
+class VAE(nn.Module):
+    """The variational autoencoder of Kingma & Welling 2014 (arXiv 1312.6114).
+
+    A diagonal Gaussian posterior over a `latent_dim`-dimensional latent with prior N(0, I).
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    latent_dim: int
+
+    def setup(self) -> None:
+        self.mean = nn.Dense(self.latent_dim)
+        self.log_sigma = nn.Dense(self.latent_dim)
+
+    def encode(self, x: jax.Array) -> DiagonalGaussian:
+        """Images `[B, H, W, C]` -> the posterior q(z|x) over `[B, latent_dim]`."""
+        features = self.encoder(x)
+        return DiagonalGaussian(self.mean(features), self.log_sigma(features))
+
+    def decode(self, z: jax.Array) -> Any:
+        """Latents `[B, latent_dim]` -> the parameters of the likelihood p(x|z)."""
+        return self.decoder(z)
+
+    def __call__(self, x: jax.Array, key: jax.Array) -> tuple[Any, DiagonalGaussian]:
+        """Images and a key -> (the likelihood's parameters at one draw of z, the posterior)."""
+        posterior = self.encode(x)
+        return self.decode(posterior.sample(key)), posterior

@@ -1,0 +1,46 @@
+"""Dense encoder and decoder."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from aejax.nets.layers import Shape, num_elements
+
+
+class MLPEncoder(nn.Module):
+    """Images `[B, H, W, C]` -> features `[B, hidden[-1]]`: flatten, then Dense and ReLU."""
+
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width)(x))
+        return x
+
+
+class MLPDecoder(nn.Module):
+    """Latents `[B, D]` -> outputs `[B, *image_shape]`: Dense and ReLU, then a linear Dense."""
+
+    hidden: Sequence[int]
+    image_shape: Shape
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        for width in self.hidden:
+            z = nn.relu(nn.Dense(width)(z))
+        outputs = nn.Dense(num_elements(self.image_shape))(z)
+        return outputs.reshape(z.shape[0], *self.image_shape)
+
+
+def mlp_pair(image_shape: Shape, hidden: Sequence[int]) -> tuple[nn.Module, nn.Module]:
+    """An encoder and its mirror image for images of any `(H, W, C)`.
+
+    Raises:
+        ValueError: if a width is not positive.
+    """
+    if not all(width > 0 for width in hidden):
+        raise ValueError(f"hidden {tuple(hidden)} has a width that is not positive")
+    return MLPEncoder(tuple(hidden)), MLPDecoder(tuple(reversed(hidden)), image_shape)

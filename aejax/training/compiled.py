@@ -1,0 +1,104 @@
+"""Many steps as one compiled call.
+
+A call runs batches `first` to `last` of a segment in a `while_loop`, gathering each from uint8
+images on the device. The bounds are arguments, so one compilation serves a whole epoch, an epoch in
+parts, the chunks of a stream and an epoch resumed in its middle, and all give the same numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from aejax.data.resident import gather_batch
+from aejax.objectives import Batch
+from aejax.training.sharding import split_over_batch
+from aejax.training.state import TrainState, evaluation_key, shuffle_key
+from aejax.training.step import EvalStep, TrainStep
+from aejax.training.totals import Totals
+
+TrainSegment = Callable[..., tuple[TrainState, Totals]]
+EvalSegment = Callable[..., Totals]
+
+
+@partial(jax.jit, static_argnames=("num_images", "batch_size"))
+def epoch_order(key: jax.Array, epoch: jax.Array, num_images: int, batch_size: int) -> jax.Array:
+    """The images of each batch of an epoch, `[num_images // batch_size, batch_size]`, int32.
+
+    Every epoch is a fresh permutation, a function of the run's key and the epoch alone; the images
+    that fill no whole batch are left out, others each time.
+    """
+    steps = num_images // batch_size
+    permutation = jax.random.permutation(shuffle_key(key, epoch), num_images)
+    return permutation[: steps * batch_size].reshape(steps, batch_size)
+
+
+def make_train_segment(train_step: TrainStep, mesh: Mesh) -> TrainSegment:
+    """Builds the jitted `(state, totals, images, labels, order, first, last) -> (state, totals)`.
+
+    State and totals are donated. It stops after the first step whose loss is not finite.
+    """
+    sharding = split_over_batch(mesh)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def train_segment(
+        state: TrainState,
+        totals: Totals,
+        images: jax.Array,
+        labels: jax.Array,
+        order: jax.Array,
+        first: jax.Array,
+        last: jax.Array,
+    ) -> tuple[TrainState, Totals]:
+        Carry = tuple[jax.Array, TrainState, Totals]
+
+        def going(carry: Carry) -> jax.Array:
+            index, _, totals = carry
+            return (index < last) & jnp.isfinite(totals.sums["loss"])
+
+        def update(carry: Carry) -> Carry:
+            index, state, totals = carry
+            batch = gather_batch(images, labels, order[index])
+            batch = jax.lax.with_sharding_constraint(batch, sharding)
+            state, metrics = train_step(state, batch)
+            return index + 1, state, totals.add(metrics, float(order.shape[1]))
+
+        _, state, totals = jax.lax.while_loop(going, update, (first, state, totals))
+        return state, totals
+
+    return train_segment
+
+
+def make_eval_segment(eval_step: EvalStep, num_images: int, mesh: Mesh) -> EvalSegment:
+    """Builds the jitted `(state, totals, images, labels, order, first, last, offset) -> totals`.
+
+    Rows past the data set's `num_images` fill the last batch up and are masked out.
+    """
+    sharding = split_over_batch(mesh)
+
+    @partial(jax.jit, donate_argnums=1)
+    def eval_segment(
+        state: TrainState,
+        totals: Totals,
+        images: jax.Array,
+        labels: jax.Array,
+        order: jax.Array,
+        first: jax.Array,
+        last: jax.Array,
+        offset: jax.Array,
+    ) -> Totals:
+        batch_size = order.shape[1]
+
+        def measure(index: jax.Array, totals: Totals) -> Totals:
+            batch: Batch = gather_batch(images, labels, order[index])
+            position = (offset + index) * batch_size + jnp.arange(batch_size)
+            batch["mask"] = position < num_images
+            batch = jax.lax.with_sharding_constraint(batch, sharding)
+            metrics = eval_step(state, batch, evaluation_key(state.key, offset + index))
+            return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
+
+        return jax.lax.fori_loop(first, last, measure, totals)
+
+    return eval_segment

@@ -1,0 +1,252 @@
+"""The one training loop."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from aejax.data.dataset import ImageDataset
+from aejax.data.resident import Resident, Segment
+from aejax.data.stream import Stream
+from aejax.errors import DivergedError, UsageError
+from aejax.objectives import LossFn
+from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
+from aejax.training.sharding import data_mesh, replicated
+from aejax.training.state import TrainState
+from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
+from aejax.training.totals import Totals, zero_totals
+
+SECONDS_PER_CALL = 0.5
+
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+class Source(Protocol):
+    """Where batches come from: `Resident` or `Stream`."""
+
+    dataset: ImageDataset
+
+    def segments(self, order: jax.Array, first: int, pace: Callable[[], int]) -> Iterator[Segment]:
+        """Batches `first` to the end of `order`, in order, about `pace()` at a time."""
+        ...
+
+
+class Progress(NamedTuple):
+    """Where training stands after a compiled call.
+
+    Attributes:
+        state: the state; the next call donates it, so copy or save it before going on.
+        totals: the metrics of this epoch so far; with `state`, all that resuming needs.
+        epoch: the epoch under way, from 1.
+        batch: how many of its batches are done.
+        steps_per_epoch: how many it has.
+        seconds: what this process spent training on this epoch.
+        images_per_second: the rate since this process began the epoch.
+    """
+
+    state: TrainState
+    totals: Totals
+    epoch: int
+    batch: int
+    steps_per_epoch: int
+    seconds: float
+    images_per_second: float
+
+    @property
+    def epoch_done(self) -> bool:
+        """Whether this was the epoch's last batch."""
+        return self.batch == self.steps_per_epoch
+
+
+def make_source(dataset: ImageDataset, mesh: Mesh, *, stream: bool) -> Source:
+    """The data set resident on the devices of `mesh`, or streamed to them from disk."""
+    return (Stream if stream else Resident)(dataset, replicated(mesh))
+
+
+def train(
+    state: TrainState,
+    train_step: TrainStep,
+    source: Source,
+    *,
+    epochs: int,
+    batch_size: int,
+    mesh: Mesh,
+    totals: Totals | None = None,
+) -> Iterator[Progress]:
+    """Trains up to the end of epoch `epochs`, yielding after every compiled call.
+
+    It goes on from `state.step`, in the middle of an epoch if need be; `totals` are then those that
+    were yielded with the state. `state` itself is copied and stays usable.
+
+    Raises:
+        UsageError: if the batch is larger than the data set or not a multiple of the devices.
+        DivergedError: if a loss is not finite.
+    """
+    num_images = len(source.dataset)
+    check_batch_size(batch_size, num_images, mesh.size)
+    steps_per_epoch = num_images // batch_size
+    if totals is None:
+        totals = _totals_of(train_step, state, source.dataset, batch_size)
+    empty = jax.tree.map(jnp.zeros_like, totals)
+    copied = jax.tree.map(jnp.copy, (state, totals))
+    state, totals = jax.device_put(copied, replicated(mesh))
+    run_segment = make_train_segment(train_step, mesh)
+    pace = _Pace()
+    done = int(state.step)
+    warm = False
+    for epoch in range(done // steps_per_epoch, epochs):
+        order = epoch_order(state.key, np.int32(epoch), num_images, batch_size)
+        order = jax.device_put(order, replicated(mesh))
+        batch = begun = done - epoch * steps_per_epoch
+        seconds = 0.0
+        start = time.perf_counter()
+        for segment in source.segments(order, batch, pace):
+            arrays = (segment.images, segment.labels, segment.order)
+            if not warm:  # compiles, runs no batch
+                state, totals = run_segment(state, totals, *arrays, 0, 0)
+                warm, start = True, time.perf_counter()
+            state, totals = run_segment(state, totals, *arrays, segment.first, segment.last)
+            loss = float(totals.sums["loss"])
+            now = time.perf_counter()
+            pace.adapt(segment.last - segment.first, now - start)
+            seconds += now - start
+            if not np.isfinite(loss):
+                raise DivergedError(f"the loss is not finite at step {int(state.step)}")
+            batch += segment.last - segment.first
+            rate = (batch - begun) * batch_size / seconds
+            yield Progress(state, totals, epoch + 1, batch, steps_per_epoch, seconds, rate)
+            start = time.perf_counter()
+        done = (epoch + 1) * steps_per_epoch
+        totals = jax.device_put(jax.tree.map(jnp.copy, empty), replicated(mesh))
+
+
+def make_evaluate(
+    eval_step: EvalStep, source: Source, *, batch_size: int, mesh: Mesh
+) -> Evaluate:
+    """Builds `evaluate(state) -> {metric: mean over the whole data set}`, exact to the last row."""
+    num_images = len(source.dataset)
+    steps = -(-num_images // batch_size)
+    order = np.zeros(steps * batch_size, np.int32)
+    order[:num_images] = np.arange(num_images)
+    order = jax.device_put(order.reshape(steps, batch_size), replicated(mesh))
+    run_segment = make_eval_segment(eval_step, num_images, mesh)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        totals = _totals_of(lambda s, b: (s, eval_step(s, b)), state, source.dataset, batch_size)
+        totals = jax.device_put(totals, replicated(mesh))
+        for segment in source.segments(order, 0, lambda: steps):
+            bounds = (segment.first, segment.last, segment.offset)
+            arrays = (segment.images, segment.labels, segment.order)
+            totals = run_segment(state, totals, *arrays, *bounds)
+        return totals.means()
+
+    return evaluate
+
+
+def fit(
+    state: TrainState,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    train_data: ImageDataset,
+    test_data: ImageDataset | None = None,
+    *,
+    epochs: int,
+    batch_size: int,
+    stream: bool = False,
+    devices: int | None = 1,
+) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains `state` and returns it with a history: the loop for a notebook or a script.
+
+    Args:
+        state: `TrainState.create(params, optimizer, key)`; it stays usable.
+        loss_fn: see `aejax.objectives`.
+        optimizer: the one that `state` was created with.
+        train_data: shuffled anew each epoch.
+        test_data: evaluated after each epoch, if given.
+        epochs: train up to this many epochs, those already in `state` counted.
+        batch_size: images a step.
+        stream: read from disk rather than keep the images on the device.
+        devices: how many devices share each batch; None for all.
+
+    Returns:
+        The trained state, and one dict a line of the history: `step`, `epoch`, `split` ("train" or
+        "test"), and the metrics' means.
+
+    Raises:
+        UsageError: if the batch is larger than the data set or not a multiple of the devices.
+        DivergedError: if a loss is not finite.
+    """
+    mesh = data_mesh(devices)
+    train_step = make_train_step(loss_fn, optimizer)
+    source = make_source(train_data, mesh, stream=stream)
+    evaluate = None
+    if test_data is not None:
+        test_source = make_source(test_data, mesh, stream=stream)
+        evaluate = make_evaluate(
+            make_eval_step(loss_fn), test_source, batch_size=batch_size, mesh=mesh
+        )
+    history = []
+    for progress in train(
+        state, train_step, source, epochs=epochs, batch_size=batch_size, mesh=mesh
+    ):
+        if progress.epoch_done:
+            history += epoch_records(progress, evaluate)
+        last = progress.state
+    return (last if history else state), history
+
+
+def epoch_records(progress: Progress, evaluate: Evaluate | None) -> list[dict[str, Any]]:
+    """The lines that a finished epoch adds to a history: "train" and, with `evaluate`, "test"."""
+    where = {"step": int(progress.state.step), "epoch": progress.epoch}
+    timing = {"seconds": progress.seconds, "images_per_second": progress.images_per_second}
+    records = [where | {"split": "train"} | progress.totals.means() | timing]
+    if evaluate is not None:
+        start = time.perf_counter()
+        means = evaluate(progress.state)
+        seconds = time.perf_counter() - start
+        records.append(where | {"split": "test"} | means | {"seconds": seconds})
+    return records
+
+
+def check_batch_size(batch_size: int, num_images: int, num_devices: int) -> None:
+    """Raises a `UsageError` if no batch of this size can be made or shared out."""
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size} is not positive")
+    if batch_size > num_images:
+        raise UsageError(
+            f"batch size {batch_size} is larger than the data set: give at most {num_images}"
+        )
+    if batch_size % num_devices:
+        raise UsageError(
+            f"batch size {batch_size} is not a multiple of the {num_devices} devices: "
+            "change it, or give --devices"
+        )
+
+
+@dataclasses.dataclass
+class _Pace:
+    """How many batches to run in a call, so that one takes about `SECONDS_PER_CALL`."""
+
+    steps: int = 8
+
+    def __call__(self) -> int:
+        return self.steps
+
+    def adapt(self, steps: int, seconds: float) -> None:
+        wanted = steps * SECONDS_PER_CALL / max(seconds, 1e-6)
+        self.steps = max(1, min(int(wanted), 8 * steps))
+
+
+def _totals_of(
+    step: TrainStep, state: TrainState, dataset: ImageDataset, batch_size: int
+) -> Totals:
+    image = jax.ShapeDtypeStruct((batch_size, *dataset.image_shape), jnp.float32)
+    label = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+    _, metrics = jax.eval_shape(step, state, {"image": image, "label": label})
+    return zero_totals(metrics)

@@ -1,0 +1,84 @@
+"""One update, one evaluation: pure functions of a state and a batch, jitted by the caller."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from aejax.objectives import Batch, LossFn, Metrics
+from aejax.training.state import TrainState, evaluation_key, step_key
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[..., Metrics]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    axis_name: str | None = None,
+    ema_decay: float = 0.999,
+) -> TrainStep:
+    """Builds `train_step(state, batch) -> (state, metrics)`.
+
+    Without `axis_name` the step is a global view: jit it, over sharded arrays if you like. With
+    it, the step averages loss, gradients and metrics over that mapped axis, for `jax.pmap` and
+    `jax.shard_map`, and each device draws its own noise. Donate the state only.
+
+    Args:
+        loss_fn: see `aejax.objectives`.
+        optimizer: any Optax transformation.
+        axis_name: the mapped axis that the batch is split over.
+        ema_decay: how much of the average a step keeps, where the state has an `ema`.
+    """
+
+    def mean_over_axis(tree: Any) -> Any:
+        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+    def device_key(state: TrainState) -> jax.Array:
+        key = step_key(state)
+        return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+    def global_loss(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        loss, (metrics, extra) = loss_fn(params, extra, batch, key, step)
+        return mean_over_axis(loss), (mean_over_axis(metrics), mean_over_axis(extra))
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        gradient = jax.grad(global_loss, has_aux=True)
+        grads, (metrics, extra) = gradient(
+            state.params, state.extra, batch, device_key(state), state.step
+        )
+        # The mean inside the loss is what shard_map differentiates; under pmap its transpose
+        # leaves each device its own gradient, and this second mean, elsewhere without effect,
+        # averages them.
+        grads = mean_over_axis(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            ema = optax.incremental_update(params, ema, 1 - ema_decay)
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, opt_state=opt_state, extra=extra, ema=ema
+        )
+        return state, metrics
+
+    return train_step
+
+
+def make_eval_step(loss_fn: LossFn) -> EvalStep:
+    """Builds `eval_step(state, batch, key=None) -> metrics`, the same means without an update.
+
+    Rows where `batch["mask"]` is False do not count. Without a key, the noise is that of the
+    evaluation's first batch, the same at every call.
+    """
+
+    def eval_step(state: TrainState, batch: Batch, key: jax.Array | None = None) -> Metrics:
+        key = evaluation_key(state.key, 0) if key is None else key
+        _, (metrics, _) = loss_fn(state.params, state.extra, batch, key, state.step)
+        return metrics
+
+    return eval_step

@@ -1,0 +1,30 @@
+"""Sums of metrics over batches of different weight."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aejax.objectives import Metrics
+
+
+class Totals(NamedTuple):
+    """Sums of metrics over the batches so far, and the number of examples they stand for."""
+
+    sums: Metrics
+    weight: jax.Array
+
+    def add(self, metrics: Metrics, weight: jax.Array | float) -> "Totals":
+        """With one more batch, whose mean metrics stand for `weight` examples."""
+        sums = {name: self.sums[name] + weight * value for name, value in metrics.items()}
+        return Totals(sums, self.weight + weight)
+
+    def means(self) -> dict[str, float]:
+        """The metrics' means, as numbers."""
+        sums, weight = jax.device_get((self.sums, self.weight))
+        return {name: float(value / weight) for name, value in sums.items()}
+
+
+def zero_totals(metrics: Metrics) -> Totals:
+    """Totals of no batch, for metrics of these names; their values (or shapes) are not read."""
+    return Totals({name: jnp.zeros(()) for name in sorted(metrics)}, jnp.zeros(()))
