@@ -1,0 +1,64 @@
+"""aejax: autoencoders and variational autoencoders in pure, functional JAX.
+
+Formulas, the step and the loop are imported at once; what needs a data set, a run directory or
+matplotlib is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from aejax.divergences import gaussian_kl, gaussian_kl_between
+from aejax.errors import DivergedError, UsageError
+from aejax.latents import DiagonalGaussian, reparameterize, standard_normal
+from aejax.likelihoods import bernoulli_log_prob, gaussian_log_prob
+from aejax.training.state import TrainState
+from aejax.training.step import make_eval_step, make_train_step
+
+if TYPE_CHECKING:
+    from aejax.data.dataset import ImageDataset
+    from aejax.data.tfds import load_dataset
+    from aejax.runs.config import Config
+    from aejax.runs.run import Run, load_run, run
+    from aejax.training.loop import fit
+
+_LAZY = {
+    "Config": "aejax.runs.config",
+    "ImageDataset": "aejax.data.dataset",
+    "Run": "aejax.runs.run",
+    "fit": "aejax.training.loop",
+    "load_dataset": "aejax.data.tfds",
+    "load_run": "aejax.runs.run",
+    "run": "aejax.runs.run",
+}
+
+__all__ = [
+    "Config",
+    "DiagonalGaussian",
+    "DivergedError",
+    "ImageDataset",
+    "Run",
+    "TrainState",
+    "UsageError",
+    "bernoulli_log_prob",
+    "fit",
+    "gaussian_kl",
+    "gaussian_kl_between",
+    "gaussian_log_prob",
+    "load_dataset",
+    "load_run",
+    "make_eval_step",
+    "make_train_step",
+    "reparameterize",
+    "run",
+    "standard_normal",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'aejax' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

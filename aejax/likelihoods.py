@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from aejax.latents import LOG_2PI
 
 
-def _sum_but_first(values: jax.Array) -> jax.Array:
-    return jnp.sum(values.reshape(values.shape[0], -1), axis=-1)
+def _flatten(values: jax.Array) -> jax.Array:
+    # Two axes, before the elementwise work: XLA's CPU loops over [B, 28, 28, 1] are not vectorised
+    # and made the whole training step 1.4 times slower.
+    return values.reshape(values.shape[0], -1)
 
 
 def _require_same_shape(name: str, outputs: jax.Array, x: jax.Array) -> None:
@@ -29,8 +30,9 @@ def _require_same_shape(name: str, outputs: jax.Array, x: jax.Array) -> None:
 def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
     """log Bernoulli(x; sigmoid(logits)) in nats; for x in (0, 1) the negative cross-entropy.
 
-    Finite, with finite gradients, at any finite logit: log p = x log_sigmoid(l) + (1 - x)
-    log_sigmoid(-l). For grey x it is the usual autoencoder loss, not a normalised density.
+    log p = x log sigmoid(l) + (1 - x) log sigmoid(-l) = x l - max(l, 0) - log1p(exp(-|l|)), finite
+    with finite gradients at any finite logit, with one exponential and one logarithm an element.
+    For grey x it is the usual autoencoder loss, not a normalised density.
 
     Args:
         logits: `[B, ...]`, the log-odds of each element being 1.
@@ -43,7 +45,9 @@ def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
         ValueError: if the shapes differ.
     """
     _require_same_shape("logits", logits, x)
-    return -_sum_but_first(optax.sigmoid_binary_cross_entropy(logits, x))
+    logits, x = _flatten(logits), _flatten(x)
+    log_prob = x * logits - jnp.maximum(logits, 0) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return jnp.sum(log_prob, axis=-1)
 
 
 def gaussian_log_prob(
@@ -66,8 +70,9 @@ def gaussian_log_prob(
     _require_same_shape("mean", mean, x)
     if jnp.ndim(log_sigma) > 0:
         _require_same_shape("log_sigma", jnp.asarray(log_sigma), x)
-    standardised = (x - mean) * jnp.exp(-log_sigma)
-    return _sum_but_first(-0.5 * (standardised**2 + LOG_2PI) - log_sigma)
+        log_sigma = _flatten(jnp.asarray(log_sigma))
+    standardised = (_flatten(x) - _flatten(mean)) * jnp.exp(-log_sigma)
+    return jnp.sum(-0.5 * (standardised**2 + LOG_2PI) - log_sigma, axis=-1)
 
 
 class Likelihood(NamedTuple):

@@ -15,7 +15,7 @@ from aejax.data.dataset import ImageDataset
 from aejax.data.resident import Resident, Segment
 from aejax.data.stream import Stream
 from aejax.errors import DivergedError, UsageError
-from aejax.objectives import LossFn
+from aejax.objectives import Batch, LossFn, Metrics
 from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
 from aejax.training.sharding import data_mesh, replicated
 from aejax.training.state import TrainState
@@ -91,14 +91,14 @@ def train(
     num_images = len(source.dataset)
     check_batch_size(batch_size, num_images, mesh.size)
     steps_per_epoch = num_images // batch_size
-    if totals is None:
-        totals = _totals_of(train_step, state, source.dataset, batch_size)
-    empty = jax.tree.map(jnp.zeros_like, totals)
+    done = int(state.step)
+    empty = metric_totals(train_step, state, source.dataset.image_shape)
+    if totals is None or done % steps_per_epoch == 0:
+        totals = empty
     copied = jax.tree.map(jnp.copy, (state, totals))
     state, totals = jax.device_put(copied, replicated(mesh))
     run_segment = make_train_segment(train_step, mesh)
     pace = _Pace()
-    done = int(state.step)
     warm = False
     for epoch in range(done // steps_per_epoch, epochs):
         order = epoch_order(state.key, np.int32(epoch), num_images, batch_size)
@@ -137,8 +137,11 @@ def make_evaluate(
     order = jax.device_put(order.reshape(steps, batch_size), replicated(mesh))
     run_segment = make_eval_segment(eval_step, num_images, mesh)
 
+    def as_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        return state, eval_step(state, batch)
+
     def evaluate(state: TrainState) -> dict[str, float]:
-        totals = _totals_of(lambda s, b: (s, eval_step(s, b)), state, source.dataset, batch_size)
+        totals = metric_totals(as_step, state, source.dataset.image_shape)
         totals = jax.device_put(totals, replicated(mesh))
         for segment in source.segments(order, 0, lambda: steps):
             bounds = (segment.first, segment.last, segment.offset)
@@ -243,10 +246,13 @@ class _Pace:
         self.steps = max(1, min(int(wanted), 8 * steps))
 
 
-def _totals_of(
-    step: TrainStep, state: TrainState, dataset: ImageDataset, batch_size: int
+def metric_totals(
+    step: TrainStep, state: TrainState, image_shape: tuple[int, int, int]
 ) -> Totals:
-    image = jax.ShapeDtypeStruct((batch_size, *dataset.image_shape), jnp.float32)
-    label = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    _, metrics = jax.eval_shape(step, state, {"image": image, "label": label})
+    """Totals of no batch, for the metrics that `step` gives; nothing is computed."""
+    batch = {
+        "image": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((1,), jnp.int32),
+    }
+    _, metrics = jax.eval_shape(step, state, batch)
     return zero_totals(metrics)

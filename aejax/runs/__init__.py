@@ -1,0 +1,1 @@
+"""The glue of an experiment: flags, run directory, logging, resume."""

@@ -1,0 +1,102 @@
+"""The flags that every experiment has."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from aejax.errors import UsageError
+from aejax.runs.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What an experiment needs to know; experiments add their own fields and `build`."""
+
+    name: ClassVar[str] = "experiment"
+
+    dataset: str = "mnist5k"
+    """Any TFDS data set with images of one size: fashion_mnist, cifar10, ...; mnist5k is built in."""
+    data_dir: str | None = None
+    """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    epochs: int = 100
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images a step."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    seed: int = 0
+    """Seed of parameters, shuffling and noise."""
+    workdir: str | None = None
+    """Run directory. Default: runs/ and the experiment's name."""
+    resume: bool = False
+    """Go on with the run in the run directory."""
+    data: Literal["auto", "resident", "stream"] = "auto"
+    """Keep the images on the device, or stream them from disk. auto: by their size."""
+    devices: int | None = None
+    """Devices that share each batch. Default: all."""
+    checkpoint_every: int = 10
+    """Epochs between checkpoints; the last 3 and the best are kept."""
+
+    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
+        """The model, loss, optimiser and figures for images of `(H, W, C)`.
+
+        Raises:
+            ValueError: if a field's value does not fit the images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how to build its model")
+
+    def directory(self) -> Path:
+        """The run directory."""
+        return Path(self.workdir or f"runs/{self.name}")
+
+
+# What may change when a run is resumed: none of it changes what the finished epochs computed.
+RESUMABLE = frozenset(
+    {"data_dir", "epochs", "workdir", "resume", "data", "devices", "checkpoint_every"}
+)
+
+
+def check_config(config: Config) -> None:
+    """Raises a `UsageError` for the first common field whose value makes no sense."""
+    for field in ("epochs", "batch_size", "checkpoint_every"):
+        if getattr(config, field) < 1:
+            raise UsageError(f"{_flag(field)} {getattr(config, field)} is not positive")
+    if config.devices is not None and config.devices < 1:
+        raise UsageError(f"--devices {config.devices} is not positive")
+    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
+        raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
+    if not 0 <= config.seed < 2**32:
+        raise UsageError(f"--seed {config.seed} is not within 0 and 2^32 - 1")
+
+
+def check_resumable(config: Config, saved: dict[str, object]) -> None:
+    """Raises a `UsageError` naming the fields in which `config` differs from the run's own."""
+    current = to_json(config)
+    differing = [
+        f"{_flag(field)} {current.get(field)} (the run has {saved.get(field)})"
+        for field in sorted(current.keys() | saved.keys())
+        if field not in RESUMABLE and current.get(field) != saved.get(field)
+    ]
+    if differing:
+        raise UsageError(
+            f"cannot resume {config.directory()} with {', '.join(differing)}: "
+            "give the run's own values or another --workdir"
+        )
+
+
+def to_json(config: Config) -> dict[str, object]:
+    """The fields as JSON has them: tuples become lists."""
+    fields = dataclasses.asdict(config)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+
+def from_json(config_class: type[Config], fields: dict[str, object]) -> Config:
+    """The inverse of `to_json`."""
+    known = {field.name for field in dataclasses.fields(config_class)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known}
+    return config_class(**values)  # type: ignore[arg-type]
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")

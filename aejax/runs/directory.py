@@ -1,0 +1,115 @@
+"""The run directory: what a run leaves on disk, written so that nothing is half there."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.errors import UsageError
+
+_PACKAGES = ("aejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
+CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
+
+
+def check_directory(directory: Path, *, resume: bool) -> None:
+    """Raises a `UsageError` unless a new run, or a resumed one, may use this directory."""
+    holds_run = (directory / CONFIG).exists()
+    if resume and not holds_run:
+        raise UsageError(f"there is no run to resume in {directory}: leave --resume out")
+    if resume:
+        return
+    if holds_run:
+        raise UsageError(
+            f"{directory} already holds a run: give --resume to go on with it, or another --workdir"
+        )
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory} exists and is no run: give another --workdir")
+
+
+def create_directory(directory: Path, config: dict[str, Any]) -> None:
+    """Makes the directory of a new run, with its `config.json`, or leaves nothing behind.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    versions = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / CONFIG, config | {"versions": versions})
+    except OSError as error:
+        if missing:
+            shutil.rmtree(missing[-1], ignore_errors=True)
+        raise UsageError(
+            f"cannot write the run directory {directory} ({error.strerror}): "
+            "give another --workdir, or make room"
+        ) from error
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The `config.json` of a run.
+
+    Raises:
+        UsageError: if there is none or it is damaged.
+    """
+    try:
+        config = json.loads((directory / CONFIG).read_text())
+        return {key: config[key] for key in ("experiment", "fields", "image_shape", "label_names")}
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no run in {directory}: give its --workdir") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{directory / CONFIG} is damaged ({error}): restore it") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON in whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=True) + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def append_metrics(directory: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Adds lines to `metrics.jsonl`."""
+    with (directory / METRICS).open("a") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, up to the first that is damaged."""
+    records = []
+    path = directory / METRICS
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def rewind_metrics(directory: Path, step: int) -> list[dict[str, Any]]:
+    """Drops the lines past `step`, which resuming will write again; returns those that stay."""
+    records = [record for record in read_metrics(directory) if record["step"] <= step]
+    partial = directory / (METRICS + ".partial")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in records))
+    os.replace(partial, directory / METRICS)
+    return records
+
+
+def save_array(path: Path, **arrays: np.ndarray) -> None:
+    """Writes a compressed `.npz`."""
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]

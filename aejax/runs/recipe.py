@@ -1,0 +1,41 @@
+"""What an experiment is made of, as plain functions."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import optax
+
+from aejax.data.dataset import ImageDataset
+from aejax.objectives import LossFn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from aejax.runs.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The functions that a run is made of; `Config.build` returns one.
+
+    Attributes:
+        init: (key, images `[B, H, W, C]`) -> params.
+        loss_fn: see `aejax.objectives`.
+        optimizer: an Optax transformation.
+        encode: (params, images `[B, H, W, C]`) -> codes `[B, D]`.
+        decode: (params, codes `[B, D]`) -> images `[B, H, W, C]`.
+        sample_prior: (key, n) -> codes `[n, D]`, or None for a model without a prior.
+        figures: (run, test data) -> the named figures that a run leaves.
+        headline: test metrics -> the line that ends a run.
+    """
+
+    init: Callable[[jax.Array, jax.Array], Any]
+    loss_fn: LossFn
+    optimizer: optax.GradientTransformation
+    encode: Callable[[Any, jax.Array], jax.Array]
+    decode: Callable[[Any, jax.Array], jax.Array]
+    sample_prior: Callable[[jax.Array, int], jax.Array] | None
+    figures: "Callable[[Run, ImageDataset], Iterator[tuple[str, Figure]]]"
+    headline: Callable[[dict[str, float]], str]

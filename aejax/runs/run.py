@@ -1,0 +1,254 @@
+"""A run: train what a `Config` describes, or open what a run left."""
+
+import dataclasses
+import importlib
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from aejax.data.dataset import ImageDataset
+from aejax.data.tfds import load_dataset
+from aejax.errors import UsageError
+from aejax.runs import directory as files
+from aejax.runs.config import Config, check_config, check_resumable, from_json, to_json
+from aejax.runs.recipe import Recipe
+from aejax.runs.train import checkpoint_like, train_run
+from aejax.training.checkpoint import Checkpoints
+from aejax.training.loop import check_batch_size, make_evaluate, make_source
+from aejax.training.sharding import data_mesh
+from aejax.training.state import TrainState
+from aejax.training.step import make_eval_step
+
+_ROWS = 1024  # images that encode and decode take at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained model, and its functions on arrays.
+
+    Attributes:
+        config: what was trained.
+        recipe: the functions that it was made of.
+        state: the training state at the end.
+        metrics: the last metrics on the test images, nats per image.
+        history: every line of `metrics.jsonl`.
+        workdir: the run directory.
+        image_shape: `(H, W, C)`.
+        label_names: the classes' names.
+    """
+
+    config: Config
+    recipe: Recipe
+    state: TrainState
+    metrics: dict[str, float]
+    history: list[dict[str, Any]]
+    workdir: Path
+    image_shape: tuple[int, int, int]
+    label_names: tuple[str, ...]
+
+    def encode(self, x: Any) -> np.ndarray:
+        """Images `[N, H, W, C]` (uint8, or floats in [0, 1]) -> codes `[N, D]`.
+
+        The code of a variational model is the mean of its posterior.
+
+        Raises:
+            ValueError: if the images are not of the run's size.
+        """
+        x = np.asarray(x)
+        if x.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"images {list(x.shape)} are not [N, {', '.join(map(str, self.image_shape))}]"
+            )
+        return self._by_rows(self.recipe.encode, x)
+
+    def decode(self, z: Any) -> np.ndarray:
+        """Codes `[N, D]` -> images `[N, H, W, C]`, the mean of the likelihood."""
+        return self._by_rows(self.recipe.decode, np.asarray(z, np.float32))
+
+    def reconstruct(self, x: Any) -> np.ndarray:
+        """Images `[N, H, W, C]` -> their reconstructions, through the code."""
+        return self.decode(self.encode(x))
+
+    def sample(self, key: jax.Array, n: int) -> np.ndarray:
+        """`n` images `[n, H, W, C]` decoded from draws of the prior.
+
+        Raises:
+            UsageError: if the model has no prior.
+        """
+        if self.recipe.sample_prior is None:
+            raise UsageError(f"{self.config.name} has no prior to sample from: train a VAE")
+        return self.decode(self.recipe.sample_prior(key, n))
+
+    def evaluate(self, data: ImageDataset) -> dict[str, float]:
+        """The metrics' means over a data set, nats per image."""
+        mesh = data_mesh(1)
+        source = make_source(data, mesh, stream=True)
+        eval_step = make_eval_step(self.recipe.loss_fn)
+        evaluate = make_evaluate(
+            eval_step, source, batch_size=min(len(data), self.config.batch_size), mesh=mesh
+        )
+        return evaluate(self.state)
+
+    def _by_rows(self, function: Any, x: np.ndarray) -> np.ndarray:
+        compiled = jax.jit(lambda params, rows: function(params, _as_float(rows)))
+        parts = [
+            np.asarray(compiled(self.state.params, x[i : i + _ROWS]))
+            for i in range(0, max(1, len(x)), _ROWS)
+        ]
+        return np.concatenate(parts)
+
+
+def run(config: Config) -> Run:
+    """Trains what `config` describes and leaves the run directory; with `resume`, goes on.
+
+    Raises:
+        UsageError: for bad input, before the run directory is made.
+        DivergedError: if the loss is not finite any more.
+        KeyboardInterrupt: after Ctrl-C, once the checkpoint is saved.
+    """
+    begun = time.perf_counter()
+    check_config(config)
+    workdir = config.directory()
+    files.check_directory(workdir, resume=config.resume)
+    saved = files.read_config(workdir) if config.resume else None
+    if saved is not None:
+        check_resumable(config, saved["fields"])
+    mesh = _mesh(config)
+    train_data = load_dataset(config.dataset, "train", config.data_dir)
+    test_data = load_dataset(config.dataset, "test", config.data_dir)
+    check_batch_size(config.batch_size, len(train_data), mesh.size)
+    recipe = _build(config, train_data.image_shape)
+    state = _initial_state(config, recipe, train_data)
+    if saved is None:
+        described = _describe(config, train_data)
+        files.create_directory(workdir, described)
+    state, history = train_run(config, recipe, state, train_data, test_data, mesh)
+    finished = _as_run(config, recipe, state, history, train_data)
+    _finish(finished, test_data, time.perf_counter() - begun)
+    return finished
+
+
+def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None = None) -> Run:
+    """Opens the run in `workdir` as it was when it last saved.
+
+    Args:
+        workdir: a run directory.
+        config_class: the experiment's `Config`; by default that of `aejax.experiments`.
+
+    Raises:
+        UsageError: if there is no run, it is damaged, or its experiment is not known.
+    """
+    directory = Path(workdir)
+    saved = files.read_config(directory)
+    config_class = config_class or _config_class(saved["experiment"])
+    if config_class.name != saved["experiment"]:
+        raise UsageError(
+            f"{directory} is a run of {saved['experiment']}.py, not of {config_class.name}.py"
+        )
+    fields = saved["fields"] | {"workdir": str(directory)}
+    config = from_json(config_class, fields)
+    height, width, channels = saved["image_shape"]
+    blank = ImageDataset(
+        np.zeros((1, height, width, channels), np.uint8),
+        np.zeros(1, np.int32),
+        tuple(saved["label_names"]),
+        config.dataset,
+    )
+    recipe = _build(config, blank.image_shape)
+    state = _initial_state(config, recipe, blank)
+    with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
+        state = checkpoints.restore(checkpoint_like(recipe, state, blank.image_shape)).state
+    history = [r for r in files.read_metrics(directory) if r["step"] <= int(state.step)]
+    return _as_run(config, recipe, state, history, blank)
+
+
+def _mesh(config: Config) -> Mesh:
+    try:
+        return data_mesh(config.devices)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+
+
+def _build(config: Config, image_shape: tuple[int, int, int]) -> Recipe:
+    try:
+        return config.build(image_shape)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
+    init_key, state_key = jax.random.split(jax.random.key(config.seed))
+    params = jax.jit(recipe.init)(init_key, jnp.zeros((1, *data.image_shape)))
+    return TrainState.create(params, recipe.optimizer, state_key)
+
+
+def _describe(config: Config, data: ImageDataset) -> dict[str, Any]:
+    return {
+        "experiment": config.name,
+        "fields": to_json(config),
+        "image_shape": list(data.image_shape),
+        "label_names": list(data.label_names),
+    }
+
+
+def _as_run(
+    config: Config,
+    recipe: Recipe,
+    state: TrainState,
+    history: list[dict[str, Any]],
+    data: ImageDataset,
+) -> Run:
+    tests = [record for record in history if record["split"] == "test"]
+    not_metrics = ("step", "epoch", "split", "seconds", "images_per_second")
+    metrics = {k: v for k, v in tests[-1].items() if k not in not_metrics} if tests else {}
+    workdir = config.directory()
+    return Run(
+        config, recipe, state, metrics, history, workdir, data.image_shape, data.label_names
+    )
+
+
+def _finish(run: Run, test_data: ImageDataset, total_seconds: float) -> None:
+    """Leaves the summary and the figures, and says where they are."""
+    rates = [r["images_per_second"] for r in run.history if r["split"] == "train"]
+    summary = {
+        "test": run.metrics,
+        "epochs": run.history[-1]["epoch"] if run.history else 0,
+        "steps": int(run.state.step),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.state.params)),
+        "seconds": total_seconds,
+        "images_per_second": float(np.median(rates)) if rates else None,
+    }
+    files.write_json(run.workdir / files.SUMMARY, summary)
+    folder = run.workdir / files.FIGURES
+    folder.mkdir(exist_ok=True)
+    names = []
+    for name, figure in run.recipe.figures(run, test_data):
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        names.append(name)
+    if run.metrics:
+        print(f"test, {len(test_data):,} images: {run.recipe.headline(run.metrics)}")
+    print(f"figures in {folder}/: {', '.join(names)}")
+
+
+def _config_class(experiment: str) -> type[Config]:
+    # The name comes from a file: only a module of our own experiments is ever imported.
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", experiment):
+        raise UsageError(f"{experiment!r} is no name of an experiment")
+    try:
+        module = importlib.import_module(f"aejax.experiments.{experiment}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"experiment {experiment!r} cannot be imported ({error}): give load_run its Config"
+        ) from error
+    return module.Config
+
+
+def _as_float(images: jax.Array) -> jax.Array:
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images

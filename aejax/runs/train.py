@@ -1,0 +1,154 @@
+"""Training inside a run directory: the loop with its bar, log, checkpoints and way to go on."""
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from aejax.data.dataset import ImageDataset
+from aejax.errors import DivergedError
+from aejax.runs import directory as files
+from aejax.runs.config import Config
+from aejax.runs.interrupt import watch_interrupt
+from aejax.runs.recipe import Recipe
+from aejax.training.checkpoint import Checkpoint, Checkpoints
+from aejax.training.loop import (
+    Progress,
+    epoch_records,
+    make_evaluate,
+    make_source,
+    metric_totals,
+    train,
+)
+from aejax.training.sharding import replicated
+from aejax.training.state import TrainState
+from aejax.training.step import make_eval_step, make_train_step
+
+RESIDENT_SHARE = 4  # data up to a quarter of the memory stays resident
+
+History = list[dict[str, Any]]
+
+
+def train_run(
+    config: Config,
+    recipe: Recipe,
+    state: TrainState,
+    train_data: ImageDataset,
+    test_data: ImageDataset,
+    mesh: Mesh,
+) -> tuple[TrainState, History]:
+    """Trains, or goes on training, in `config.directory()`; returns the state and the history.
+
+    Raises:
+        DivergedError: if the loss is not finite any more; its text names the last good checkpoint.
+        KeyboardInterrupt: after Ctrl-C, once the checkpoint is saved; its text says how to go on.
+    """
+    from aejax.runs.progress import Bar, Events
+
+    workdir, batch_size = config.directory(), config.batch_size
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(workdir / files.CHECKPOINTS))
+        checkpoint, history = _resume(config, recipe, state, train_data, mesh, checkpoints)
+        stream = streams(config, train_data)
+        source = make_source(train_data, mesh, stream=stream)
+        test_source = make_source(test_data, mesh, stream=stream)
+        eval_step = make_eval_step(recipe.loss_fn)
+        evaluate = make_evaluate(eval_step, test_source, batch_size=batch_size, mesh=mesh)
+        calls = train(
+            checkpoint.state,
+            make_train_step(recipe.loss_fn, recipe.optimizer),
+            source,
+            epochs=config.epochs,
+            batch_size=batch_size,
+            mesh=mesh,
+            totals=checkpoint.totals,
+        )
+        state, step = checkpoint.state, int(checkpoint.state.step)
+        events = stack.enter_context(Events(workdir / files.EVENTS, step))
+        bar = stack.enter_context(Bar(config.epochs, len(train_data) // batch_size, batch_size, step))
+        interrupted = stack.enter_context(watch_interrupt())
+        try:
+            for progress in calls:
+                state = progress.state
+                bar.show(progress)
+                if progress.epoch_done:
+                    records = epoch_records(progress, evaluate)
+                    files.append_metrics(workdir, records)
+                    events.write(records)
+                    history += records
+                    if _is_due(config, progress.epoch):
+                        checkpoints.save(_checkpoint(progress), records[-1]["loss"])
+                if interrupted() and not _is_last(config, progress):
+                    checkpoints.save(_checkpoint(progress), None)
+                    raise KeyboardInterrupt(_how_to_go_on(config, progress))
+        except DivergedError as error:
+            raise DivergedError(f"{error}: {_last_good(config, checkpoints)}") from None
+    return state, history
+
+
+def checkpoint_like(
+    recipe: Recipe, state: TrainState, image_shape: tuple[int, int, int]
+) -> Checkpoint:
+    """A checkpoint of the structure that this recipe's runs save."""
+    step = make_train_step(recipe.loss_fn, recipe.optimizer)
+    return Checkpoint(state, metric_totals(step, state, image_shape))
+
+
+def streams(config: Config, dataset: ImageDataset) -> bool:
+    """Whether the data is streamed: as asked, or when it would fill too much of the memory."""
+    if config.data != "auto":
+        return config.data == "stream"
+    stats = jax.devices()[0].memory_stats() or {}
+    host_memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return dataset.images.nbytes > stats.get("bytes_limit", host_memory) // RESIDENT_SHARE
+
+
+def _resume(
+    config: Config,
+    recipe: Recipe,
+    state: TrainState,
+    data: ImageDataset,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+) -> tuple[Checkpoint, History]:
+    """Where to begin: the last good checkpoint of a resumed run, or `state`."""
+    start = checkpoint_like(recipe, state, data.image_shape)
+    if not config.resume:
+        return start, []
+    if checkpoints.steps():
+        start = checkpoints.restore(jax.device_put(start, replicated(mesh)))
+    return start, files.rewind_metrics(config.directory(), int(start.state.step))
+
+
+def _checkpoint(progress: Progress) -> Checkpoint:
+    # Between epochs there is nothing to add up: the finished epoch is in metrics.jsonl.
+    totals = progress.totals
+    return Checkpoint(
+        progress.state, jax.tree.map(jnp.zeros_like, totals) if progress.epoch_done else totals
+    )
+
+
+def _is_due(config: Config, epoch: int) -> bool:
+    return epoch % config.checkpoint_every == 0 or epoch == config.epochs
+
+
+def _is_last(config: Config, progress: Progress) -> bool:
+    return progress.epoch == config.epochs and progress.epoch_done
+
+
+def _how_to_go_on(config: Config, progress: Progress) -> str:
+    script = sys.argv[0] if sys.argv[0].endswith(".py") else f"{config.name}.py"
+    return (
+        f"stopped in epoch {progress.epoch} at step {int(progress.state.step)}, saved; go on with "
+        f"the same flags and --resume: python {script} --workdir {config.directory()} ... --resume"
+    )
+
+
+def _last_good(config: Config, checkpoints: Checkpoints) -> str:
+    steps = checkpoints.steps()
+    kept = f"the last good checkpoint, step {steps[-1]}, is kept" if steps else "none was saved yet"
+    return f"{kept} in {config.directory()}; a lower --learning-rate may help"
