@@ -41,7 +41,7 @@ class Config(ArchitectureConfig):
         model = models.VAE(encoder, decoder, self.latent_dim)
         likelihood = self.p_x()
         return Recipe(
-            init=lambda key, x: model.init(key, x, key)["params"],
+            init=lambda key, x: model.init(key, x, jax.random.fold_in(key, 1))["params"],
             loss_fn=objectives.vae(model.apply, likelihood.log_prob, beta=self.beta),
             optimizer=optax.adam(self.learning_rate),
             encode=lambda params, x: model.apply({"params": params}, x, method="encode").mean,

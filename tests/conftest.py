@@ -1,0 +1,56 @@
+"""Strict settings for every test: eight CPU devices, no silent broadcasting, no key used twice."""
+
+import os
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+
+from aejax.data.dataset import ImageDataset
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("session")
+
+
+@pytest.fixture(autouse=True)
+def own_data(monkeypatch, session_folder, tmp_path):
+    """No test reads or writes the user's data, cache or working directory."""
+    monkeypatch.setenv("AEJAX_CACHE_DIR", str(session_folder / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(session_folder / "tfds"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist_dir():
+    """A TFDS data directory with the real Fashion-MNIST, or a skip."""
+    directory = _GIVEN_DATA_DIR
+    if directory is None or not (directory / "fashion_mnist").is_dir():
+        pytest.skip("needs Fashion-MNIST: set TFDS_DATA_DIR to a data directory that has it")
+    return str(directory)
+
+
+_GIVEN = os.environ.get("TFDS_DATA_DIR")
+_GIVEN_DATA_DIR = Path(_GIVEN).resolve() if _GIVEN else None
+
+
+@pytest.fixture
+def images():
+    """37 random 8 x 8 grey images of 3 classes."""
+    rng = np.random.default_rng(0)
+    return ImageDataset(
+        rng.integers(0, 256, (37, 8, 8, 1), dtype=np.uint8),
+        (np.arange(37) % 3).astype(np.int32),
+        ("a", "b", "c"),
+        "random",
+    )
