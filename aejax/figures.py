@@ -43,7 +43,9 @@ def first_of_each_class(data: ImageDataset, count: int) -> np.ndarray:
     labels, starts = np.unique(data.labels[order], return_index=True)
     rank = np.arange(len(data)) - starts[np.searchsorted(labels, data.labels[order])]
     chosen = order[np.lexsort((data.labels[order], rank))][:count]
-    return data.images[np.sort(chosen)[np.argsort(data.labels[np.sort(chosen)], kind="stable")]] / 255
+    return (
+        data.images[np.sort(chosen)[np.argsort(data.labels[np.sort(chosen)], kind="stable")]] / 255
+    )
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> Figure:
@@ -75,13 +77,14 @@ def latent_scatter(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[
     figure = Figure(figsize=(5.6, 4.6), layout="constrained")
     axes = figure.add_subplot()
     points, names = _plane(codes)
-    colours = "tab10" if len(label_names) <= 10 else "tab20"
-    palette = matplotlib.colormaps[colours].colors
+    size = 10 if len(label_names) <= 10 else 20
+    palette = matplotlib.colormaps[f"tab{size}"]
     for label in np.unique(labels):
         chosen = labels == label
         name = label_names[label] if label_names else None
-        colour = palette[label % len(palette)]
-        axes.scatter(*points[chosen].T, s=6, color=colour, label=name, linewidths=0, alpha=0.8)
+        x, y = points[chosen].T
+        colour = palette(int(label) % size)
+        axes.scatter(x, y, s=6, color=colour, label=name, linewidths=0, alpha=0.8)
     if label_names and len(label_names) <= 20:
         axes.legend(
             loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2.5, fontsize=8

@@ -44,7 +44,7 @@ class DiagonalGaussian(NamedTuple):
         return reparameterize(key, self.mean, self.log_sigma)
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """log N(z; mean, sigma^2) in nats, summed over the last axis: `[..., D]` -> `[...]`."""
+        """Log N(z; mean, sigma^2) in nats, summed over the last axis: `[..., D]` -> `[...]`."""
         standardised = (z - self.mean) * jnp.exp(-self.log_sigma)
         return jnp.sum(-0.5 * (standardised**2 + LOG_2PI) - self.log_sigma, axis=-1)
 

@@ -28,7 +28,7 @@ def _require_same_shape(name: str, outputs: jax.Array, x: jax.Array) -> None:
 
 
 def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """log Bernoulli(x; sigmoid(logits)) in nats; for x in (0, 1) the negative cross-entropy.
+    """Log Bernoulli(x; sigmoid(logits)) in nats; for x in (0, 1) the negative cross-entropy.
 
     log p = x log sigmoid(l) + (1 - x) log sigmoid(-l) = x l - max(l, 0) - log1p(exp(-|l|)), finite
     with finite gradients at any finite logit, with one exponential and one logarithm an element.
@@ -50,10 +50,8 @@ def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.sum(log_prob, axis=-1)
 
 
-def gaussian_log_prob(
-    mean: jax.Array, log_sigma: jax.Array | float, x: jax.Array
-) -> jax.Array:
-    """log N(x; mean, exp(log_sigma)^2) in nats.
+def gaussian_log_prob(mean: jax.Array, log_sigma: jax.Array | float, x: jax.Array) -> jax.Array:
+    """Log N(x; mean, exp(log_sigma)^2) in nats.
 
     Args:
         mean: `[B, ...]`.
@@ -117,8 +115,10 @@ def gaussian(sigma: float) -> Likelihood:
 def gaussian_learned() -> Likelihood:
     """Gaussian pixels of a learned scale; the decoder's outputs are (mean `[B, ...]`, log_sigma)."""
     return Likelihood(
-        lambda outputs, x: gaussian_log_prob(*outputs, x),
+        lambda outputs, x: gaussian_log_prob(outputs[0], outputs[1], x),
         lambda outputs: outputs[0],
-        lambda key, outputs: outputs[0]
-        + jnp.exp(outputs[1]) * jax.random.normal(key, outputs[0].shape, outputs[0].dtype),
+        lambda key, outputs: (
+            outputs[0]
+            + jnp.exp(outputs[1]) * jax.random.normal(key, outputs[0].shape, outputs[0].dtype)
+        ),
     )

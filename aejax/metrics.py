@@ -52,7 +52,9 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     """
     _require_images(x, y)
     if min(x.shape[1:3]) < 11:
-        raise ValueError(f"images of {x.shape[1]}x{x.shape[2]} are smaller than SSIM's 11x11 window")
+        raise ValueError(
+            f"images of {x.shape[1]}x{x.shape[2]} are smaller than SSIM's 11x11 window"
+        )
     mean_x, mean_y = _gaussian_blur(x), _gaussian_blur(y)
     var_x = _gaussian_blur(x * x) - mean_x**2
     var_y = _gaussian_blur(y * y) - mean_y**2

@@ -16,9 +16,7 @@ from aejax.divergences import gaussian_kl
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
-LossFn = Callable[
-    [Any, Any, Batch, jax.Array, jax.Array], tuple[jax.Array, tuple[Metrics, Any]]
-]
+LossFn = Callable[[Any, Any, Batch, jax.Array, jax.Array], tuple[jax.Array, tuple[Metrics, Any]]]
 
 
 def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aejax.errors import UsageError
 
 _PACKAGES = ("aejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+SUMMARY, EVALUATION = "summary.json", "evaluation.json"
 CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
 
 
@@ -108,8 +107,3 @@ def rewind_metrics(directory: Path, step: int) -> list[dict[str, Any]]:
     partial.write_text("".join(json.dumps(record) + "\n" for record in records))
     os.replace(partial, directory / METRICS)
     return records
-
-
-def save_array(path: Path, **arrays: np.ndarray) -> None:
-    """Writes a compressed `.npz`."""
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]

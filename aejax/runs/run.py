@@ -209,9 +209,7 @@ def _as_run(
     not_metrics = ("step", "epoch", "split", "seconds", "images_per_second")
     metrics = {k: v for k, v in tests[-1].items() if k not in not_metrics} if tests else {}
     workdir = config.directory()
-    return Run(
-        config, recipe, state, metrics, history, workdir, data.image_shape, data.label_names
-    )
+    return Run(config, recipe, state, metrics, history, workdir, data.image_shape, data.label_names)
 
 
 def _finish(run: Run, test_data: ImageDataset, total_seconds: float) -> None:

@@ -69,7 +69,9 @@ def train_run(
         )
         state, step = checkpoint.state, int(checkpoint.state.step)
         events = stack.enter_context(Events(workdir / files.EVENTS, step))
-        bar = stack.enter_context(Bar(config.epochs, len(train_data) // batch_size, batch_size, step))
+        bar = stack.enter_context(
+            Bar(config.epochs, len(train_data) // batch_size, batch_size, step)
+        )
         interrupted = stack.enter_context(watch_interrupt())
         try:
             for progress in calls:

@@ -1,7 +1,13 @@
-"""Checkpoints of a run: the last few and the best, and the way back to the last good one."""
+"""Checkpoints of a run: the last few and the best, and the way back to the last good one.
 
+Beside Orbax's folder of a step lies a digest of its files, so that a truncated file or a flipped
+byte is noticed before the checkpoint is read.
+"""
+
+import json
 import shutil
 import sys
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +39,10 @@ class Checkpoints:
     def __init__(self, directory: Path):
         policies = ocp.training.preservation_policies
         best = policies.BestN(
-            n=1, get_metric_fn=lambda m: m["loss"], reverse=True, keep_checkpoints_without_metrics=False
+            n=1,
+            get_metric_fn=lambda m: m["loss"],
+            reverse=True,
+            keep_checkpoints_without_metrics=False,
         )
         self.directory = directory.resolve()
         self._orbax = ocp.training.Checkpointer(
@@ -64,6 +73,7 @@ class Checkpoints:
         metrics = None if loss is None else {"loss": loss}
         try:
             self._orbax.save(step, checkpoint._asdict(), metrics=metrics)
+            self._write_digest(step)
         except Exception as error:  # a full disk is an OSError, a ValueError or Orbax's own
             raise UsageError(
                 f"checkpoint {step} could not be written to {self.directory} ({_reason(error)}): "
@@ -83,6 +93,7 @@ class Checkpoints:
         damaged: list[tuple[int, str]] = []
         for step in reversed(self.steps()):
             try:
+                self._check_digest(step)
                 restored = self._orbax.load(step, abstract_state=abstract)
             except Exception as error:  # Orbax raises many kinds for a damaged file
                 damaged.append((step, _reason(error)))
@@ -100,12 +111,45 @@ class Checkpoints:
             "train again in another --workdir"
         )
 
+    def _digest_path(self, step: int) -> Path:
+        return self.directory.parent / "digests" / f"{step}.json"
+
+    def _write_digest(self, step: int) -> None:
+        path = self._digest_path(step)
+        path.parent.mkdir(exist_ok=True)
+        kept = {str(step) for step in self.steps()}
+        for old in path.parent.glob("*.json"):
+            if old.stem not in kept:
+                old.unlink(missing_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(_digest(self.directory / str(step))))
+        partial.replace(path)
+
+    def _check_digest(self, step: int) -> None:
+        """Raises a `ValueError` naming the first file that is not as it was written."""
+        path = self._digest_path(step)
+        if not path.exists():  # killed between the checkpoint and its digest
+            return
+        found = _digest(self.directory / str(step))
+        for file, digest in json.loads(path.read_text()).items():
+            if found.get(file) != digest:
+                raise ValueError(f"{file} is not as it was written")
+
     def _set_aside(self, step: int) -> None:
         target = self.directory.parent / "damaged" / str(step)
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(exist_ok=True)
         shutil.move(self.directory / str(step), target)
         self._orbax.reload()
+
+
+def _digest(directory: Path) -> dict[str, list[int]]:
+    """Size and CRC-32 of every file under a folder."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(directory)): [path.stat().st_size, zlib.crc32(path.read_bytes())]
+        for path in files
+    }
 
 
 def _reason(error: BaseException) -> str:

@@ -126,9 +126,7 @@ def train(
         totals = jax.device_put(jax.tree.map(jnp.copy, empty), replicated(mesh))
 
 
-def make_evaluate(
-    eval_step: EvalStep, source: Source, *, batch_size: int, mesh: Mesh
-) -> Evaluate:
+def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh: Mesh) -> Evaluate:
     """Builds `evaluate(state) -> {metric: mean over the whole data set}`, exact to the last row."""
     num_images = len(source.dataset)
     steps = -(-num_images // batch_size)
@@ -246,9 +244,7 @@ class _Pace:
         self.steps = max(1, min(int(wanted), 8 * steps))
 
 
-def metric_totals(
-    step: TrainStep, state: TrainState, image_shape: tuple[int, int, int]
-) -> Totals:
+def metric_totals(step: TrainStep, state: TrainState, image_shape: tuple[int, int, int]) -> Totals:
     """Totals of no batch, for the metrics that `step` gives; nothing is computed."""
     batch = {
         "image": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),

@@ -1,0 +1,43 @@
+"""Counting the arithmetic of a function's matrix products and convolutions."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def matmul_flops(function: Callable[..., Any], *args: Any) -> int:
+    """Multiplications and additions of the `dot_general`s and convolutions that a call traces.
+
+    A product of `[M, K]` and `[K, N]` counts 2 M K N; elementwise work does not count. The body of a
+    loop counts once; of the branches of a `cond`, the dearest.
+    """
+    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _count(jaxpr: Any) -> int:
+    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+
+
+def _count_equation(equation: Any) -> int:
+    name = equation.primitive.name
+    if name == "dot_general":
+        (contracting, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return 2 * equation.outvars[0].aval.size * math.prod(shape[i] for i in contracting)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        out_features = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+        return 2 * equation.outvars[0].aval.size * (kernel.size // out_features)
+    counts = [_count(inner) for inner in _inner_jaxprs(equation.params)]
+    return max(counts, default=0) if name == "cond" else sum(counts)
+
+
+def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "jaxpr"))
+    return [leaf.jaxpr if hasattr(leaf, "jaxpr") else leaf for leaf in leaves if _is_jaxpr(leaf)]
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return hasattr(value, "jaxpr") or hasattr(value, "eqns")

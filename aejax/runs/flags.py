@@ -1,0 +1,74 @@
+"""Flags from a frozen dataclass, and errors as one line."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from aejax.errors import DivergedError, UsageError
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], prog: str, argv: Sequence[str], default: T | None = None) -> T:
+    """The flags as an instance of `cls`; its field docstrings are the help.
+
+    Raises:
+        UsageError: for a wrong flag or value; tyro's box becomes one line.
+        SystemExit: with status 0 after `--help`.
+    """
+    import tyro
+
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                cls,
+                prog=prog,
+                args=list(argv),
+                default=cls() if default is None else default,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as error:
+        if error.code == 0:
+            raise
+        raise UsageError(f"{_one_line(errors.getvalue())}; see {prog.split()[0]} --help") from None
+
+
+@contextlib.contextmanager
+def one_line_errors(prog: str) -> Iterator[None]:
+    """Within it, bad input ends the script with one line on standard error and exit status 2.
+
+    Ctrl-C ends it with status 130. With AEJAX_TRACEBACK set, errors are raised as they are.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        print(f"\n{error}" if str(error) else "\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except (UsageError, DivergedError, ModuleNotFoundError, OSError) as error:
+        if os.environ.get("AEJAX_TRACEBACK"):
+            raise
+        print(f"{prog}: error: {' '.join(_message(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed: pip install 'aejax[examples]'"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    return str(error)
+
+
+def _one_line(box: str) -> str:
+    """The first paragraph of tyro's message, and the flags that it thinks were meant."""
+    lines = [re.sub(r"^[│|]\s?|\s*[│|]$", "", line) for line in box.splitlines()[1:]]
+    text = [line.strip() for line in lines if not re.fullmatch(r"[─╰╯+\-\s]*", line)]
+    ends = [i for i, line in enumerate(text) if re.match(r"Perhaps|Argument|For full", line)]
+    message = " ".join(text[: ends[0] if ends else 1]).rstrip(".")
+    meant = [x.split()[0] for x in text if x.startswith("--") and not x.startswith("--help")]
+    return f"{message}; did you mean {', '.join(meant[:3])}?" if "Perhaps" in box else message

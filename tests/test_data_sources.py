@@ -1,0 +1,103 @@
+import chex
+import jax
+import numpy as np
+import pytest
+
+from aejax.data import stream as stream_module
+from aejax.data.dataset import ImageDataset
+from aejax.data.resident import Resident, gather_batch
+from aejax.data.stream import Stream
+from aejax.training.compiled import epoch_order
+
+
+def batches(source, order, first=0, pace=3):
+    """Every batch's images that a source gives, in order, as numpy."""
+    result, offsets = [], []
+    for segment in source.segments(order, first, lambda: pace):
+        for i in range(segment.first, segment.last):
+            rows = segment.order[i]
+            result.append(np.asarray(gather_batch(segment.images, segment.labels, rows)["image"]))
+            offsets.append(segment.offset + i)
+    return np.stack(result), offsets
+
+
+@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("make", [Resident, Stream])
+def test_sources_give_the_order_that_they_are_told(images, make, first, monkeypatch):
+    monkeypatch.setattr(stream_module, "CHUNK_BYTES", 3 * 5 * 64)  # three batches a chunk
+    order = epoch_order(jax.random.key(0), 0, len(images), 5)
+    chex.assert_shape(order, (7, 5))
+    got, offsets = batches(make(images), order, first)
+    expected = images.images[np.asarray(order)][first:]
+    np.testing.assert_array_equal(np.rint(got * 255).astype(np.uint8), expected)
+    np.testing.assert_allclose(got, expected.astype(np.float32) / 255, rtol=1e-6)
+    assert offsets == list(range(first, 7))
+
+
+def test_an_epochs_order_is_a_permutation_less_the_remainder():
+    orders = [np.asarray(epoch_order(jax.random.key(3), e, 37, 5)).ravel() for e in range(3)]
+    for order in orders:
+        assert len(set(order.tolist())) == 35
+        assert order.min() >= 0
+        assert order.max() < 37
+    assert not np.array_equal(orders[0], orders[1])
+    again = np.asarray(epoch_order(jax.random.key(3), 1, 37, 5)).ravel()
+    np.testing.assert_array_equal(orders[1], again)
+
+
+def test_shuffling_is_uniform():
+    # Where image 0 stands in 2,000 epochs of 10 images: chi-square with 9 degrees of freedom.
+    orders = jax.vmap(lambda e: epoch_order(jax.random.key(0), e, 10, 10))(np.arange(2000))
+    positions = np.argmax(np.asarray(orders).reshape(2000, 10) == 0, axis=1)
+    counts = np.bincount(positions, minlength=10)
+    assert np.sum((counts - 200) ** 2 / 200) < 27.9  # p = 0.001
+
+
+def test_streaming_reads_no_more_than_the_prefetch_ahead(images, monkeypatch):
+    monkeypatch.setattr(stream_module, "CHUNK_BYTES", 1)  # a batch a chunk
+    reads = []
+
+    class Watched:
+        def __init__(self, array):
+            self.array, self.shape, self.ndim, self.dtype = array, array.shape, 4, array.dtype
+
+        def __getitem__(self, index):
+            if np.ndim(index):
+                reads.append(index)
+            return self.array[index]
+
+        def __len__(self):
+            return len(self.array)
+
+    watched = ImageDataset(Watched(images.images), images.labels)
+    order = np.arange(36, dtype=np.int32).reshape(18, 2)
+    segments = Stream(watched).segments(order, 0, lambda: 1)
+    next(segments)
+    import time
+
+    time.sleep(0.5)
+    assert len(reads) <= 2 + stream_module.PREFETCH
+    segments.close()
+
+
+def test_gather_batch_scales_to_one(images):
+    rows = np.array([3, 1])
+    batch = gather_batch(images.images, images.labels, rows)
+    chex.assert_shape(batch["image"], (2, 8, 8, 1))
+    chex.assert_type(batch["image"], np.float32)
+    assert float(batch["image"].max()) <= 1
+    np.testing.assert_array_equal(batch["label"], images.labels[rows])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4, 1), np.float32)],
+)
+def test_a_data_set_is_uint8_of_rank_4(bad):
+    with pytest.raises(ValueError, match="give uint8"):
+        ImageDataset(bad, np.zeros(3, np.int32))
+
+
+def test_labels_must_match():
+    with pytest.raises(ValueError, match="do not match 3 images"):
+        ImageDataset(np.zeros((3, 4, 4, 1), np.uint8), np.zeros(2, np.int32))

@@ -1,0 +1,86 @@
+"""Every script end to end, small, as a person starts it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+def start(script, *flags):
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        [sys.executable, str(EXPERIMENTS / script), *flags],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "figures"),
+    [
+        (
+            "vae.py",
+            ["--hidden", "32"],
+            ["curves", "latent", "manifold", "reconstructions", "samples"],
+        ),
+        ("autoencoder.py", ["--hidden", "32"], ["curves", "latent", "reconstructions"]),
+        (
+            "autoencoder.py",
+            ["--net", "conv", "--channels", "4", "--batch-size", "1000"],
+            ["curves", "latent", "reconstructions"],
+        ),
+    ],
+)
+def test_a_script_trains_and_leaves_its_figures(script, flags, figures):
+    done = start(script, "--epochs", "1", "--workdir", "r", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "images/s" in done.stderr
+    assert sorted(os.listdir("r/figures")) == [f"{name}.png" for name in figures]
+    assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] > 0
+
+
+def test_an_opened_run_is_found_by_its_name():
+    import aejax
+    from aejax.experiments import autoencoder
+
+    aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000))
+    opened = aejax.load_run("r")
+    assert type(opened.config).__name__ == "Config"
+    assert opened.config.name == "autoencoder"
+    with pytest.raises(aejax.UsageError, match="has no prior to sample from"):
+        opened.sample(None, 3)
+
+
+def test_fashion_mnist_trains_from_its_data_dir(fashion_mnist_dir):
+    flags = ["--dataset", "fashion_mnist", "--data-dir", fashion_mnist_dir, "--epochs", "1"]
+    done = start("vae.py", *flags, "--hidden", "64", "--batch-size", "500", "--workdir", "r")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] < 330
+
+
+def test_help_reads_well():
+    done = start("vae.py", "--help")
+    assert done.returncode == 0
+    assert "usage: vae.py [train|evaluate|encode|reconstruct|sample]" in done.stdout
+    assert "Dimensions of the latent." in done.stdout
+
+
+def test_a_wrong_flag_is_one_line():
+    done = start("vae.py", "--latent_dims", "3")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("vae.py: error: Unrecognized options")
+
+
+def test_throughput_prints_its_ratio():
+    done = start("throughput.py", "--images", "1000", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "of the peak" in done.stdout
+    assert "stream / resident" in done.stdout

@@ -1,0 +1,57 @@
+"""What importing the package costs and gives."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import aejax
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_importing_stays_light():
+    code = (
+        "import sys, aejax; heavy = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn',"
+        " 'tyro', 'tqdm'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there():
+    for name in aejax.__all__:
+        assert getattr(aejax, name) is not None
+    assert callable(aejax.run)
+
+
+def test_importing_submodules_does_not_hide_the_function_run():
+    importlib.import_module("aejax.runs.run")
+    assert callable(aejax.run)
+
+
+def test_the_readmes_example_runs():
+    (example,) = re.findall(r"```python\n(import jax\n.*?)```", README.read_text(), re.DOTALL)
+    namespace = {}
+    exec(compile(example, str(README), "exec"), namespace)
+    losses = namespace["losses"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_flops_are_counted_as_products():
+    import jax
+    import jax.numpy as jnp
+
+    from aejax.flops import matmul_flops
+
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
+    assert matmul_flops(lambda a, b: jax.jit(jnp.matmul)(a, b) + 1, a, b) == 2 * 3 * 4 * 5
+    x, kernel = jnp.zeros((2, 8, 8, 3)), jnp.zeros((3, 3, 3, 6))
+
+    def convolution(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    assert matmul_flops(convolution, x, kernel) == 2 * (2 * 6 * 6 * 6) * (3 * 3 * 3)

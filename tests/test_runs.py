@@ -1,0 +1,292 @@
+"""A run as a person has it: the command line, the run directory, stopping and going on."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+
+import aejax
+from aejax import latents, models, objectives
+from aejax.runs.architecture import ArchitectureConfig
+from aejax.runs.commands import main
+from aejax.runs.recipe import Recipe
+
+SMALL = ["--hidden", "16", "--epochs", "2", "--batch-size", "400", "--checkpoint-every", "1"]
+
+
+def no_figures(run, test):
+    yield from ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ArchitectureConfig):
+    """A small VAE without pictures."""
+
+    name: ClassVar[str] = "small"
+
+    def build(self, image_shape):
+        model = models.VAE(*self.nets(image_shape), self.latent_dim)
+        likelihood = self.p_x()
+        return Recipe(
+            init=lambda key, x: model.init(key, x, jax.random.fold_in(key, 1))["params"],
+            loss_fn=objectives.vae(model.apply, likelihood.log_prob),
+            optimizer=optax.adam(self.learning_rate),
+            encode=lambda p, x: model.apply({"params": p}, x, method="encode").mean,
+            decode=lambda p, z: likelihood.mean(model.apply({"params": p}, z, method="decode")),
+            sample_prior=lambda key, n: latents.standard_normal((n, self.latent_dim)).sample(key),
+            figures=no_figures,
+            headline=lambda m: f"ELBO {m['elbo']:.2f}",
+        )
+
+
+def config(**fields):
+    small = {"hidden": (16,), "epochs": 2, "batch_size": 400, "checkpoint_every": 1}
+    return Config(**(small | fields))
+
+
+def train(*flags):
+    main(Config, [*SMALL, *flags])
+
+
+def lines(workdir="runs/small"):
+    return [json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()]
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def refused(capsys, *flags):
+    """The one line that the flags are answered with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        train(*flags)
+    assert exit_.value.code == 2
+    err = capsys.readouterr().err.strip().splitlines()
+    message = [line for line in err if line.startswith("small.py: error: ")]
+    assert len(message) == 1
+    assert "Traceback" not in "\n".join(err)
+    return message[0]
+
+
+def test_a_run_leaves_what_it_promises(capsys):
+    train()
+    saved = read("runs/small/config.json")
+    assert saved["fields"]["hidden"] == [16]
+    assert saved["versions"]["jax"] == jax.__version__
+    records = lines()
+    assert [(r["step"], r["epoch"], r["split"]) for r in records] == [
+        (10, 1, "train"), (10, 1, "test"), (20, 2, "train"), (20, 2, "test"),
+    ]  # fmt: skip
+    for record in records:
+        assert record["loss"] == pytest.approx(record["reconstruction"] + record["kl"], rel=1e-5)
+    assert records[0]["images_per_second"] > 0
+    summary = read("runs/small/summary.json")
+    assert summary["test"]["elbo"] == -records[-1]["loss"]
+    assert summary["parameters"] == 784 * 16 + 16 + 2 * (16 * 2 + 2) + 2 * 16 + 16 + 16 * 784 + 784
+    assert sorted(os.listdir("runs/small/checkpoints")) == ["10", "20"]
+    assert os.listdir("runs/small/events")
+    assert "test, 1,000 images: ELBO" in capsys.readouterr().out
+
+
+def test_a_run_is_functions_on_arrays():
+    run = aejax.run(config(workdir="r"))
+    test = aejax.load_dataset("mnist5k", "test")
+    codes = run.encode(test.images)
+    chex.assert_shape(codes, (1000, 2))
+    chex.assert_shape(run.decode(codes[:7]), (7, 28, 28, 1))
+    np.testing.assert_allclose(
+        run.reconstruct(test.images[:3] / np.float32(255)), run.decode(codes[:3]), rtol=1e-4
+    )
+    images = run.sample(jax.random.key(0), 5)
+    chex.assert_shape(images, (5, 28, 28, 1))
+    assert 0 <= images.min() <= images.max() <= 1
+    assert run.metrics.keys() == {"loss", "reconstruction", "kl", "elbo"}
+    with pytest.raises(ValueError, match=r"\[N, 28, 28, 1\]"):
+        run.encode(np.zeros((2, 28, 28)))
+
+
+def test_a_run_is_opened_as_it_was():
+    run = aejax.run(config(workdir="r"))
+    opened = aejax.load_run("r", Config)
+    chex.assert_trees_all_equal(opened.state.params, run.state.params)
+    chex.assert_trees_all_equal(opened.state.opt_state, run.state.opt_state)
+    assert opened.metrics == run.metrics
+    assert opened.config == dataclasses.replace(run.config, workdir="r")
+    test = aejax.load_dataset("mnist5k", "test")
+    assert opened.evaluate(test)["loss"] == pytest.approx(run.metrics["loss"], rel=1e-6)
+
+
+def test_resuming_is_exact():
+    aejax.run(config(workdir="whole", epochs=4))
+    aejax.run(config(workdir="parts", epochs=1))
+    aejax.run(config(workdir="parts", epochs=4, resume=True))
+    whole, parts = aejax.load_run("whole", Config), aejax.load_run("parts", Config)
+    chex.assert_trees_all_equal(whole.state.params, parts.state.params)
+    chex.assert_trees_all_equal(whole.state.opt_state, parts.state.opt_state)
+    untimed = [
+        [{k: v for k, v in r.items() if "second" not in k} for r in lines(w)]
+        for w in ("whole", "parts")
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_streamed_and_resident_runs_are_equal():
+    runs = [aejax.run(config(workdir=data, data=data)) for data in ("resident", "stream")]
+    chex.assert_trees_all_close(runs[0].state.params, runs[1].state.params, rtol=1e-5, atol=1e-6)
+
+
+def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch, capsys):
+    import aejax.runs.progress as shown
+
+    aejax.run(config(workdir="whole"))
+    monkeypatch.setattr("aejax.training.loop._Pace.__call__", lambda self: 3)
+    show = shown.Bar.show
+
+    def press(self, progress):
+        show(self, progress)
+        if int(progress.state.step) == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(shown.Bar, "show", press)
+    with pytest.raises(SystemExit) as exit_:
+        train("--workdir", "stopped")
+    assert exit_.value.code == 130
+    err = capsys.readouterr().err
+    assert "stopped in epoch 2 at step 13, saved; go on with" in err
+    assert "--resume" in err
+    assert "Traceback" not in err
+    monkeypatch.setattr(shown.Bar, "show", show)
+    train("--workdir", "stopped", "--resume")
+    whole, stopped = aejax.load_run("whole", Config), aejax.load_run("stopped", Config)
+    chex.assert_trees_all_equal(whole.state.params, stopped.state.params)
+    assert [r["loss"] for r in lines("whole")] == [r["loss"] for r in lines("stopped")]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(capsys):
+    aejax.run(config(workdir="whole"))
+    aejax.run(config(workdir="r"))
+    (file,) = Path("r/checkpoints/20/state/d").iterdir()
+    os.truncate(file, file.stat().st_size // 2)
+    train("--workdir", "r", "--resume")
+    assert "checkpoint 20 cannot be read" in capsys.readouterr().err
+    assert [r["step"] for r in lines("r")] == [10, 10, 20, 20]
+    whole, again = aejax.load_run("whole", Config), aejax.load_run("r", Config)
+    chex.assert_trees_all_equal(whole.state.params, again.state.params)
+
+
+def test_a_torn_last_line_of_the_metrics_is_written_again():
+    aejax.run(config(workdir="r", epochs=1))
+    with open("r/metrics.jsonl", "a") as file:
+        file.write('{"step": 20, "epo')
+    aejax.run(config(workdir="r", epochs=2, resume=True))
+    assert [r["step"] for r in lines("r")] == [10, 10, 20, 20]
+
+
+def test_the_loss_becoming_nan_names_step_and_checkpoint(capsys):
+    train("--workdir", "r", "--epochs", "1")
+    saved = read("r/config.json")
+    saved["fields"]["learning_rate"] = 1e30
+    Path("r/config.json").write_text(json.dumps(saved))
+    message = refused(
+        capsys, "--workdir", "r", "--resume", "--epochs", "3", "--learning-rate", "1e30"
+    )
+    assert "the loss is not finite at step 1" in message
+    assert "the last good checkpoint, step 10, is kept" in message
+    assert os.listdir("r/checkpoints") == ["10"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "mnist5"], "unknown data set 'mnist5': did you mean mnist5k"),
+        (
+            ["--batch-size", "4001"],
+            "batch size 4001 is larger than the data set: give at most 4000",
+        ),
+        (["--batch-size", "-3"], "--batch-size -3 is not positive"),
+        (["--epochs", "0"], "--epochs 0 is not positive"),
+        (["--learning-rate", "nan"], "--learning-rate nan is not a positive number"),
+        (["--latent-dim", "0"], "--latent-dim 0 is not positive"),
+        (["--hidden", "0"], "hidden (0,) has a width that is not positive"),
+        (["--net", "conv", "--channels", "4", "4", "4"], "must be multiples of 8"),
+        (["--likelihood", "gaussian", "--sigma", "0"], "sigma 0.0 is not positive"),
+        (["--devices", "9"], "--devices 9 is not within 1 and the 8 at hand"),
+        (["--devices", "8", "--batch-size", "100"], "is not a multiple of the 8 devices"),
+        (["--net", "mpl"], "Expected one of ('mlp', 'conv'); see small.py --help"),
+        (["--epoch", "3"], "Unrecognized options: --epoch, 3; did you mean --epochs?"),
+        (["--batch-size", "x"], "Error parsing --batch-size"),
+        (["trian"], "Unrecognized options: trian"),
+        (["--resume"], "there is no run to resume in runs/small"),
+        (["--workdir", "/proc/aejax"], "cannot write the run directory /proc/aejax"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(flags, message, capsys):
+    assert message in refused(capsys, *flags)
+    assert not os.path.exists("runs")
+
+
+def test_a_directory_in_use_is_refused(capsys):
+    train("--epochs", "1")
+    before = sorted(os.listdir("runs/small"))
+    assert "already holds a run: give --resume" in refused(capsys)
+    assert sorted(os.listdir("runs/small")) == before
+    os.makedirs("notes")
+    Path("notes/todo.txt").touch()
+    assert "notes exists and is no run" in refused(capsys, "--workdir", "notes")
+
+
+def test_resuming_with_another_architecture_names_the_fields(capsys):
+    train("--epochs", "1")
+    message = refused(capsys, "--resume", "--hidden", "17", "--latent-dim", "3")
+    assert "--hidden [17] (the run has [16]), --latent-dim 3 (the run has 2)" in message
+    assert "--epochs" not in message
+
+
+def test_a_damaged_config_is_one_line(capsys):
+    train("--epochs", "1")
+    Path("runs/small/config.json").write_text("")
+    assert "config.json is damaged" in refused(capsys, "--resume")
+
+
+def test_commands_use_a_trained_run(capsys):
+    train("--epochs", "1")
+    for command in ("evaluate", "encode", "reconstruct", "sample"):
+        main(Config, [command])
+    evaluation = read("runs/small/evaluation.json")
+    assert evaluation["loss"] == pytest.approx(lines()[-1]["loss"], rel=1e-6)
+    with np.load("runs/small/codes_test.npz") as codes:
+        chex.assert_shape(codes["codes"], (1000, 2))
+        assert np.bincount(codes["labels"]).tolist() == [100] * 10
+    assert sorted(os.listdir("runs/small/figures")) == ["reconstructions_test.png", "samples.png"]
+
+
+def test_opening_what_is_no_run_is_one_line():
+    with pytest.raises(aejax.UsageError, match="there is no run in nowhere"):
+        aejax.load_run("nowhere")
+
+
+def test_an_experiments_name_is_never_a_path(tmp_path):
+    run = aejax.run(config(workdir="r", epochs=1))
+    saved = read("r/config.json")
+    for name in ("../evil", "os.path", "small"):
+        Path("r/config.json").write_text(json.dumps(saved | {"experiment": name}))
+        with pytest.raises(aejax.UsageError):
+            aejax.load_run(run.workdir)
+    assert "evil" not in sys.modules
+
+
+def test_likelihoods_all_train():
+    for likelihood in ("gaussian", "gaussian_learned"):
+        run = aejax.run(config(workdir=likelihood, likelihood=likelihood, epochs=1))
+        assert np.isfinite(run.metrics["elbo"])
