@@ -27,7 +27,7 @@ def tile(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
 
 def _paper(channels: int) -> float:
-    """The value drawn as white: grey images are drawn as ink, 1 black, colour images as they are."""
+    """The value drawn as white: grey images are drawn as ink, colour images as they are."""
     return 0.0 if channels == 1 else 1.0
 
 

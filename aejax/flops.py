@@ -10,8 +10,8 @@ import jax
 def matmul_flops(function: Callable[..., Any], *args: Any) -> int:
     """Multiplications and additions of the `dot_general`s and convolutions that a call traces.
 
-    A product of `[M, K]` and `[K, N]` counts 2 M K N; elementwise work does not count. The body of a
-    loop counts once; of the branches of a `cond`, the dearest.
+    A product of `[M, K]` and `[K, N]` counts 2 M K N; elementwise work does not count. The body of
+    a loop counts once; of the branches of a `cond`, the dearest.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 

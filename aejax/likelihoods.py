@@ -113,7 +113,7 @@ def gaussian(sigma: float) -> Likelihood:
 
 
 def gaussian_learned() -> Likelihood:
-    """Gaussian pixels of a learned scale; the decoder's outputs are (mean `[B, ...]`, log_sigma)."""
+    """Gaussian pixels of a learned scale; the outputs are (mean `[B, ...]`, log_sigma)."""
     return Likelihood(
         lambda outputs, x: gaussian_log_prob(outputs[0], outputs[1], x),
         lambda outputs: outputs[0],

@@ -1,1 +1,1 @@
-"""The experiments, one file a recipe; each is a script, and importable as aejax.experiments.NAME."""
+"""One file a recipe; each is a script, and importable as aejax.experiments.NAME."""

@@ -16,7 +16,7 @@ class Config:
     name: ClassVar[str] = "experiment"
 
     dataset: str = "mnist5k"
-    """Any TFDS data set with images of one size: fashion_mnist, cifar10, ...; mnist5k is built in."""
+    """Any TFDS data set with images of one size: fashion_mnist, ...; mnist5k is built in."""
     data_dir: str | None = None
     """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     epochs: int = 100
