@@ -1,10 +1,7 @@
-"""Models: an encoder, a latent and a decoder.
+"""Models: an encoder, a latent and a decoder, and their pure functions."""
 
-Each has `encode` and `decode` to apply alone:
-`model.apply({"params": params}, x, method=model.encode)`.
-"""
-
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,8 +27,12 @@ class Autoencoder(nn.Module):
         """Codes `[B, latent_dim]` -> the likelihood's parameters."""
         return self.decoder(z)
 
-    def __call__(self, x: jax.Array) -> Any:
+    def reconstruct(self, x: jax.Array) -> Any:
+        """Images `[B, H, W, C]` -> the likelihood's parameters at their codes."""
         return self.decode(self.encode(x))
+
+    def __call__(self, x: jax.Array) -> Any:
+        return self.reconstruct(x)
 
 
 class VAE(nn.Module):
@@ -57,7 +58,37 @@ class VAE(nn.Module):
         """Latents `[B, latent_dim]` -> the parameters of the likelihood p(x|z)."""
         return self.decoder(z)
 
+    def reconstruct(self, x: jax.Array) -> Any:
+        """Images `[B, H, W, C]` -> the likelihood's parameters at the posterior's mean."""
+        return self.decode(self.encode(x).mean)
+
     def __call__(self, x: jax.Array, key: jax.Array) -> tuple[Any, DiagonalGaussian]:
         """Images and a key -> (the likelihood's parameters at one draw of z, the posterior)."""
         posterior = self.encode(x)
         return self.decode(posterior.sample(key)), posterior
+
+
+class ModelFunctions(NamedTuple):
+    """A model as pure functions of its parameters.
+
+    Attributes:
+        init: (key, images `[B, H, W, C]`) -> params.
+        apply: (variables, images, ...) -> what the model's `__call__` gives.
+        encode: (params, images `[B, H, W, C]`) -> a code `[B, D]`, or the posterior over it.
+        decode: (params, codes `[B, D]`) -> the likelihood's parameters.
+    """
+
+    init: Callable[[jax.Array, jax.Array], Any]
+    apply: Callable[..., Any]
+    encode: Callable[[Any, jax.Array], Any]
+    decode: Callable[[Any, jax.Array], Any]
+
+
+def functions(model: Autoencoder | VAE) -> ModelFunctions:
+    """The pure functions of a model."""
+    return ModelFunctions(
+        init=lambda key, x: model.init(key, x, method="reconstruct")["params"],
+        apply=model.apply,
+        encode=lambda params, x: model.apply({"params": params}, x, method="encode"),
+        decode=lambda params, z: model.apply({"params": params}, z, method="decode"),
+    )

@@ -34,16 +34,14 @@ class Config(ArchitectureConfig):
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         encoder, decoder = self.nets(image_shape)
-        model = models.Autoencoder(encoder, decoder, self.latent_dim)
+        model = models.functions(models.Autoencoder(encoder, decoder, self.latent_dim))
         likelihood = self.p_x()
         return Recipe(
-            init=lambda key, x: model.init(key, x)["params"],
+            init=model.init,
             loss_fn=objectives.autoencoder(model.apply, likelihood.log_prob),
             optimizer=optax.adam(self.learning_rate),
-            encode=lambda params, x: model.apply({"params": params}, x, method="encode"),
-            decode=lambda params, z: likelihood.mean(
-                model.apply({"params": params}, z, method="decode")
-            ),
+            encode=model.encode,
+            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=None,
             figures=pictures,
             headline=lambda m: (

@@ -51,11 +51,11 @@ class Config:
 def build() -> tuple[TrainState, objectives.LossFn, optax.GradientTransformation]:
     """The 784-500-20 VAE, its loss and Adam."""
     encoder, decoder = nets.mlp_pair(SHAPE, (500,))
-    model = models.VAE(encoder, decoder, latent_dim=20)
+    model = models.functions(models.VAE(encoder, decoder, latent_dim=20))
     loss_fn = objectives.vae(model.apply, likelihoods.bernoulli_log_prob)
     optimizer = optax.adam(1e-3)
-    init_key, noise_key, key = jax.random.split(jax.random.key(0), 3)
-    params = model.init(init_key, jnp.zeros((1, *SHAPE)), noise_key)["params"]
+    init_key, key = jax.random.split(jax.random.key(0))
+    params = model.init(init_key, jnp.zeros((1, *SHAPE)))
     return TrainState.create(params, optimizer, key), loss_fn, optimizer
 
 

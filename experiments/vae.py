@@ -38,16 +38,14 @@ class Config(ArchitectureConfig):
         if not self.beta >= 0:
             raise ValueError(f"--beta {self.beta} is negative")
         encoder, decoder = self.nets(image_shape)
-        model = models.VAE(encoder, decoder, self.latent_dim)
+        model = models.functions(models.VAE(encoder, decoder, self.latent_dim))
         likelihood = self.p_x()
         return Recipe(
-            init=lambda key, x: model.init(key, x, jax.random.fold_in(key, 1))["params"],
+            init=model.init,
             loss_fn=objectives.vae(model.apply, likelihood.log_prob, beta=self.beta),
             optimizer=optax.adam(self.learning_rate),
-            encode=lambda params, x: model.apply({"params": params}, x, method="encode").mean,
-            decode=lambda params, z: likelihood.mean(
-                model.apply({"params": params}, z, method="decode")
-            ),
+            encode=lambda params, x: model.encode(params, x).mean,
+            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=lambda key, n: standard_normal((n, self.latent_dim)).sample(key),
             figures=pictures,
             headline=lambda m: (
@@ -64,7 +62,7 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     yield "samples", figures.image_grid(run.sample(jax.random.key(run.config.seed), 100))
     codes = run.encode(test.images[:10_000])
     yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    if run.config.latent_dim == 2:
+    if codes.shape[1] == 2:
         yield "manifold", figures.manifold(run.decode)
     if run.history:
         yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))

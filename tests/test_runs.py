@@ -34,14 +34,14 @@ class Config(ArchitectureConfig):
     name: ClassVar[str] = "small"
 
     def build(self, image_shape):
-        model = models.VAE(*self.nets(image_shape), self.latent_dim)
+        model = models.functions(models.VAE(*self.nets(image_shape), self.latent_dim))
         likelihood = self.p_x()
         return Recipe(
-            init=lambda key, x: model.init(key, x, jax.random.fold_in(key, 1))["params"],
+            init=model.init,
             loss_fn=objectives.vae(model.apply, likelihood.log_prob),
             optimizer=optax.adam(self.learning_rate),
-            encode=lambda p, x: model.apply({"params": p}, x, method="encode").mean,
-            decode=lambda p, z: likelihood.mean(model.apply({"params": p}, z, method="decode")),
+            encode=lambda params, x: model.encode(params, x).mean,
+            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=lambda key, n: latents.standard_normal((n, self.latent_dim)).sample(key),
             figures=no_figures,
             headline=lambda m: f"ELBO {m['elbo']:.2f}",
