@@ -62,7 +62,7 @@ def test_fashion_mnist_trains_from_its_data_dir(fashion_mnist_dir):
     flags = ["--dataset", "fashion_mnist", "--data-dir", fashion_mnist_dir, "--epochs", "1"]
     done = start("vae.py", *flags, "--hidden", "64", "--batch-size", "500", "--workdir", "r")
     assert done.returncode == 0, done.stderr
-    assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] < 330
+    assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] < 340
 
 
 def test_help_reads_well():

@@ -1,5 +1,7 @@
 """Dense nets: shapes, arithmetic, parameter counts."""
 
+from itertools import pairwise
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ SHAPES = [(28, 28, 1), (8, 6, 3), (7, 5, 1), (1, 1, 1)]
 
 
 def init(net, *inputs):
-    return net.init(jax.random.key(0), *inputs)["params"]
+    return jax.jit(net.init)(jax.random.key(0), *inputs)["params"]
 
 
 def size(params):
@@ -31,12 +33,12 @@ def test_shapes_and_parameter_counts(shape, hidden):
     features = jax.eval_shape(encoder.apply, variables, x)
     chex.assert_shape(features, (3, hidden[-1] if hidden else pixels))
     widths = [pixels, *hidden]
-    count = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    count = sum(a * b + b for a, b in pairwise(widths))
     assert size(variables) == count
     variables = jax.eval_shape(decoder.init, jax.random.key(0), z)
     chex.assert_shape(jax.eval_shape(decoder.apply, variables, z), (3, *shape))
     widths = [2, *reversed(hidden), pixels]
-    assert size(variables) == sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    assert size(variables) == sum(a * b + b for a, b in pairwise(widths))
 
 
 def test_encoder_by_hand():
