@@ -45,12 +45,17 @@ def size(params):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_autoencoder_shapes(net, shape):
     model, params, x = build(Autoencoder, net, shape)
-    outputs = apply(model, params, x)
-    code = apply(model, params, x, method="encode")
+
+    @jax.jit
+    def parts(variables, x):
+        code = model.apply(variables, x, method=model.encode)
+        decoded = model.apply(variables, code, method=model.decode)
+        return model.apply(variables, x), code, decoded
+
+    outputs, code, decoded = parts({"params": params}, x)
     chex.assert_shape(code, (3, 2))
     chex.assert_shape(outputs, (3, *shape))
     chex.assert_tree_all_finite((outputs, code))
-    decoded = apply(model, params, code, method="decode")
     chex.assert_trees_all_close(decoded, outputs, rtol=1e-5, atol=1e-6)
 
 
@@ -58,15 +63,20 @@ def test_autoencoder_shapes(net, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_vae_shapes(net, shape):
     model, params, x = build(VAE, net, shape)
-    outputs, posterior = apply(model, params, x, jax.random.key(0))
+
+    @jax.jit
+    def parts(variables, x):
+        posterior = model.apply(variables, x, method=model.encode)
+        draw = posterior.sample(jax.random.key(0))
+        decoded = model.apply(variables, draw, method=model.decode)
+        return model.apply(variables, x, jax.random.key(0)), posterior, decoded
+
+    (outputs, posterior), alone, decoded = parts({"params": params}, x)
     assert isinstance(posterior, DiagonalGaussian)
     chex.assert_shape(list(posterior), (3, 2))
     chex.assert_shape(outputs, (3, *shape))
     chex.assert_tree_all_finite((outputs, posterior))
-    alone = apply(model, params, x, method="encode")
     chex.assert_trees_all_close(alone, posterior, rtol=1e-5, atol=1e-6)
-    draw = posterior.sample(jax.random.key(0))
-    decoded = apply(model, params, draw, method="decode")
     chex.assert_trees_all_close(decoded, outputs, rtol=1e-5, atol=1e-6)
 
 
