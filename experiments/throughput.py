@@ -1,7 +1,8 @@
 """How fast this machine trains, against what its matrix multiplication allows.
 
-The network is the 784-500-20 VAE of Kingma & Welling 2014's size, with random images: the work does
-not depend on what they show.
+The networks: a 784-500-20 VAE (--net mlp), and an autoencoder of stride-2 convolutions to 32 and 64
+channels, a code of 32 and the mirror image (--net conv). The images are random: the work does not
+depend on what they show.
 
 Command:   python experiments/throughput.py
 Expected:  see the README's table of throughput
@@ -38,6 +39,8 @@ SHAPE = (28, 28, 1)
 class Config:
     """Measure training images/s, GFLOP/s, the matmul peak, their ratio and the peak memory."""
 
+    net: Literal["mlp", "conv"] = "mlp"
+    """784-500-20 VAE, or convolutional autoencoder."""
     data: Literal["resident", "stream", "both"] = "both"
     """Images on the device, streamed from disk, or both in turn."""
     batch_size: int = 128
@@ -48,11 +51,15 @@ class Config:
     """Epochs to time, after one that is not counted; the median is shown."""
 
 
-def build() -> tuple[TrainState, objectives.LossFn, optax.GradientTransformation]:
-    """The 784-500-20 VAE, its loss and Adam."""
-    encoder, decoder = nets.mlp_pair(SHAPE, (500,))
-    model = models.functions(models.VAE(encoder, decoder, latent_dim=20))
-    loss_fn = objectives.vae(model.apply, likelihoods.bernoulli_log_prob)
+def build(net: str) -> tuple[TrainState, objectives.LossFn, optax.GradientTransformation]:
+    """The network's state, its loss and Adam."""
+    if net == "mlp":
+        model = models.functions(models.VAE(*nets.mlp_pair(SHAPE, (500,)), latent_dim=20))
+        loss_fn = objectives.vae(model.apply, likelihoods.bernoulli_log_prob)
+    else:
+        pair = nets.conv_pair(SHAPE, (32, 64))
+        model = models.functions(models.Autoencoder(*pair, latent_dim=32))
+        loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
     optimizer = optax.adam(1e-3)
     init_key, key = jax.random.split(jax.random.key(0))
     params = model.init(init_key, jnp.zeros((1, *SHAPE)))
@@ -82,7 +89,7 @@ def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
 
 def measure(config: Config, data: ImageDataset) -> dict[str, list[float]]:
     """Images/s of every timed epoch by kind of data, and the matmul peak beside them."""
-    state, loss_fn, optimizer = build()
+    state, loss_fn, optimizer = build(config.net)
     mesh = data_mesh(1)
     kinds = ("resident", "stream") if config.data == "both" else (config.data,)
     runs = {
@@ -107,7 +114,7 @@ def measure(config: Config, data: ImageDataset) -> dict[str, list[float]]:
 
 def report(config: Config, rates: dict[str, list[float]]) -> None:
     """Prints the medians."""
-    state, loss_fn, optimizer = build()
+    state, loss_fn, optimizer = build(config.net)
     batch = {"image": jnp.zeros((config.batch_size, *SHAPE))}
     step = make_train_step(loss_fn, optimizer)
     flops = matmul_flops(step, state, batch) / config.batch_size
@@ -116,7 +123,7 @@ def report(config: Config, rates: dict[str, list[float]]) -> None:
         / config.batch_size
     )
     peak = float(np.median(rates.pop("peak")))
-    print(f"784-500-20 VAE, batch {config.batch_size}, {jax.devices()[0].device_kind}")
+    print(f"--net {config.net}, batch {config.batch_size}, {jax.devices()[0].device_kind}")
     print(
         f"a step multiplies {flops / 1e6:.2f} MFLOP an image (3 x forward: {3 * forward / 1e6:.2f})"
     )

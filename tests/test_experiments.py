@@ -79,8 +79,9 @@ def test_a_wrong_flag_is_one_line():
     assert done.stderr.startswith("vae.py: error: Unrecognized options")
 
 
-def test_throughput_prints_its_ratio():
-    done = start("throughput.py", "--images", "1000", "--epochs", "1")
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+def test_throughput_prints_its_ratio(net):
+    done = start("throughput.py", "--net", net, "--images", "500", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert "of the peak" in done.stdout
     assert "stream / resident" in done.stdout

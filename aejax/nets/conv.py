@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from aejax.nets.layers import Shape
+from aejax.nets.layers import Conv, ConvTranspose, Shape
 
 KERNEL = (3, 3)
 
@@ -18,7 +18,7 @@ class ConvEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for width in self.channels:
-            x = nn.relu(nn.Conv(width, KERNEL, strides=2)(x))
+            x = nn.relu(Conv(width, KERNEL, strides=2)(x))
         return x.reshape(x.shape[0], -1)
 
 
@@ -39,8 +39,8 @@ class ConvDecoder(nn.Module):
         grid = (height // factor, width // factor, self.channels[0])
         x = nn.relu(nn.Dense(grid[0] * grid[1] * grid[2])(z)).reshape(z.shape[0], *grid)
         for channels in self.channels:
-            x = nn.relu(nn.ConvTranspose(channels, KERNEL, strides=(2, 2))(x))
-        return nn.Conv(out_channels, KERNEL)(x)
+            x = nn.relu(ConvTranspose(channels, KERNEL, strides=(2, 2))(x))
+        return Conv(out_channels, KERNEL)(x)
 
 
 def conv_pair(image_shape: Shape, channels: Sequence[int]) -> tuple[nn.Module, nn.Module]:

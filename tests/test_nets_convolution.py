@@ -1,0 +1,112 @@
+"""The convolutions against XLA's own: outputs and both gradients."""
+
+import itertools
+
+import chex
+import flax.linen as nn
+import jax
+import pytest
+from jax.test_util import check_grads
+
+from aejax.nets.convolution import convolution, matmul_convolution
+from aejax.nets.layers import Conv, ConvTranspose
+
+
+def reference_and_ours(make, x):
+    """(output, parameter gradient, input gradient) of flax's layer and of ours, same parameters."""
+    results = []
+    for layer in make:
+        params = make[0].init(jax.random.key(1), x)
+
+        @jax.jit
+        def run(params, x, layer=layer):
+            out, pull = jax.vjp(layer.apply, params, x)
+            return out, *pull(jax.random.normal(jax.random.key(2), out.shape))
+
+        results.append(run(params, x))
+    return results
+
+
+PADDINGS = ["SAME", "VALID", "explicit", "CIRCULAR"]
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 2), (4, 1)])
+@pytest.mark.parametrize("shape", [(2, 11, 3), (2, 10, 9, 3)])
+def test_conv_is_flaxs(shape, size, dilation, stride, padding):
+    rank = len(shape) - 2
+    if padding == "explicit":
+        padding = [(1, 2)] * rank
+    options = {
+        "features": 5,
+        "kernel_size": (size,) * rank,
+        "strides": (stride,) * rank,
+        "kernel_dilation": dilation,
+        "padding": padding,
+    }
+    x = jax.random.normal(jax.random.key(0), shape)
+    theirs, ours = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "explicit"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("shape", [(2, 7, 3), (2, 6, 5, 3)])
+def test_conv_transpose_is_flaxs(shape, size, stride, padding):
+    rank = len(shape) - 2
+    if padding == "explicit":
+        padding = [(1, 2)] * rank
+    options = {
+        "features": 5,
+        "kernel_size": (size,) * rank,
+        "strides": (stride,) * rank,
+        "padding": padding,
+    }
+    x = jax.random.normal(jax.random.key(0), shape)
+    layers = [nn.ConvTranspose(**options), ConvTranspose(**options)]
+    if 0 in jax.eval_shape(layers[0].init_with_output, jax.random.key(0), x)[0].shape:
+        pytest.skip("the output is empty")
+    theirs, ours = reference_and_ours(layers, x)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("lhs_dilation", [(1, 1), (2, 3)])
+def test_second_order_gradients(lhs_dilation):
+    x = jax.random.normal(jax.random.key(0), (1, 4, 3, 2))
+    kernel = jax.random.normal(jax.random.key(1), (2, 3, 2, 2))
+    check_grads(
+        lambda x, k: matmul_convolution(x, k, (1, 1), ((1, 1), (2, 1)), lhs_dilation, (1, 1)) ** 2,
+        (x, kernel),
+        order=2,
+        modes=["rev"],
+        atol=0.05,
+        rtol=0.05,
+    )
+
+
+def test_vmap_over_kernels_and_images():
+    x = jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 2))
+    kernels = jax.random.normal(jax.random.key(1), (3, 3, 3, 2, 4))
+
+    def conv(x, kernel):
+        return convolution(x, kernel, (2, 2), "SAME")
+
+    got = jax.jit(jax.vmap(conv))(x, kernels)
+    for i, j in itertools.product(range(3), range(1)):
+        chex.assert_trees_all_close(got[i], conv(x[i], kernels[i + j]), rtol=1e-5, atol=1e-5)
+
+
+def test_groups_are_xlas():
+    options = {"features": 6, "kernel_size": (3, 3), "feature_group_count": 3}
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
+    theirs, ours = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_on_cpu_no_convolution_is_left():
+    x, kernel = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))
+    lowered = jax.jit(lambda x, k: convolution(x, k, (1, 1), "SAME")).lower(x, kernel).as_text()
+    assert "stablehlo.convolution" not in lowered
+    assert "stablehlo.dot_general" in lowered
