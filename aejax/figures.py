@@ -117,7 +117,9 @@ def _plane(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
         return np.pad(codes, ((0, 0), (0, 1))), ("$z_1$", "")
     centred = codes - codes.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    return centred @ directions[:2].T, ("first principal component", "second principal component")
+    points = centred @ directions[:2].T
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    return points, ("first principal component", "second principal component")
 
 
 def _bare_figure(image: np.ndarray, title: str | None = None) -> Figure:

@@ -4,6 +4,7 @@ Every log-probability is summed over all axes but the first. Outputs and data mu
 broadcasting `[B, 784]` against `[B, 28, 28, 1]` is an error here, not a number.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -104,7 +105,7 @@ def gaussian(sigma: float) -> Likelihood:
     """
     if not sigma > 0:
         raise ValueError(f"sigma {sigma} is not positive: give the pixels' standard deviation")
-    log_sigma = float(jnp.log(sigma))
+    log_sigma = math.log(sigma)
     return Likelihood(
         lambda mean, x: gaussian_log_prob(mean, log_sigma, x),
         lambda mean: mean,

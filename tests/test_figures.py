@@ -162,3 +162,7 @@ def test_a_pixel_is_a_whole_number_of_dots(channels, shape):
     np.testing.assert_array_equal(blocks, np.broadcast_to(blocks[:, :1, :, :1], blocks.shape))
     expected = image[0] if channels == 3 else 1 - image[0]  # grey images are drawn as ink
     np.testing.assert_allclose(blocks[:, 0, :, 0] / 255, expected + np.zeros(3), atol=0.01)
+
+
+def test_latent_scatter_of_a_single_code():
+    assert figures.latent_scatter(np.zeros((1, 5)), np.zeros(1, int), ("a",)).axes

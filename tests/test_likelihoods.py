@@ -164,3 +164,9 @@ def test_fixed_and_learned_scales_agree(arrays):
     fixed = likelihoods.gaussian(0.3).log_prob(mean, x)
     learned = likelihoods.gaussian_learned().log_prob((mean, jnp.log(0.3)), x)
     chex.assert_trees_all_close(fixed, learned, rtol=1e-6)
+
+
+def test_a_fixed_scale_may_be_made_inside_jit():
+    mean = jnp.zeros((2, 3))
+    inside = jax.jit(lambda m: likelihoods.gaussian(0.5).log_prob(m, m))(mean)
+    np.testing.assert_allclose(inside, likelihoods.gaussian(0.5).log_prob(mean, mean), rtol=1e-6)

@@ -82,3 +82,8 @@ def test_outputs_are_unbounded():
     z = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
     outputs = jax.jit(net.init_with_output)(jax.random.key(0), z)[0]
     assert jnp.min(outputs) < 0 < jnp.max(outputs)
+
+
+def test_a_decoder_alone_refuses_sides_that_do_not_fit():
+    with pytest.raises(ValueError, match="must be multiples of 2"):
+        ConvDecoder((8,), (7, 7, 1)).init(jax.random.key(0), jnp.zeros((1, 2)))

@@ -34,6 +34,7 @@ class ConvDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
+        check_sides(self.image_shape, self.channels)
         height, width, out_channels = self.image_shape
         factor = 2 ** len(self.channels)
         grid = (height // factor, width // factor, self.channels[0])
@@ -52,6 +53,12 @@ def conv_pair(image_shape: Shape, channels: Sequence[int]) -> tuple[nn.Module, n
     """
     if not channels or not all(width > 0 for width in channels):
         raise ValueError(f"channels {tuple(channels)} must be one or more positive numbers")
+    check_sides(image_shape, channels)
+    return ConvEncoder(tuple(channels)), ConvDecoder(tuple(reversed(channels)), image_shape)
+
+
+def check_sides(image_shape: Shape, channels: Sequence[int]) -> None:
+    """Raises a `ValueError` unless every stride of 2 divides the sides."""
     factor = 2 ** len(channels)
     height, width, _ = image_shape
     if height % factor or width % factor:
@@ -59,4 +66,3 @@ def conv_pair(image_shape: Shape, channels: Sequence[int]) -> tuple[nn.Module, n
             f"images of {height}x{width} do not fit {len(channels)} convolutions of stride 2: "
             f"the sides must be multiples of {factor}; give fewer --channels or use --net mlp"
         )
-    return ConvEncoder(tuple(channels)), ConvDecoder(tuple(reversed(channels)), image_shape)

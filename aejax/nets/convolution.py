@@ -1,10 +1,11 @@
 """Convolutions as matrix products, for CPUs.
 
 XLA's CPU convolutions are slow, and several times slower inside a loop. Here a convolution is one
-product of shifted slices, laid side by side, with the flattened kernel; a convolution over a dilated
-input (a transposed one, and the gradient of a strided one) is one such product for each phase of the
-output, so no product with an inserted zero is made. The gradients are written by hand: left to
-automatic differentiation, they would scatter into overlapping patches.
+product of shifted slices, laid side by side, with the flattened kernel. One to fewer channels is
+the product first and the sum of its shifted slices after, which moves less. A convolution over a
+dilated input (a transposed one, and the gradient of a strided one) is a product for each phase of
+the output, so no product with an inserted zero is made. The gradients are written by hand: left
+to automatic differentiation, they would scatter into overlapping patches.
 
 Forward-mode differentiation (`jax.jvp`) is not defined for it: where that is needed, use
 `flax.linen.Conv`, which takes the same parameters.
@@ -65,7 +66,7 @@ def _backward(
     sizes = kernel.shape[:-2]
     reach = [(k - 1) * d for k, d in zip(sizes, dilation, strict=True)]
     low = [r - p for r, (p, _) in zip(reach, padding, strict=True)]
-    if all(factor == 1 for factor in lhs_dilation):
+    if all(factor == 1 for factor in lhs_dilation) and not _narrows(kernel, strides):
         # x's gradient is dy, dilated by the strides, convolved with the turned kernel.
         spread = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:-1], strides, strict=True)]
         high = [
@@ -76,7 +77,7 @@ def _backward(
         dx = matmul_convolution(dy, _turn(kernel), ones, pads, strides, dilation)
         patches = _patches(x, sizes, dy.shape[1:-1], strides, padding, dilation)
         return dx, (patches.T @ dy.reshape(-1, dy.shape[-1])).reshape(kernel.shape)
-    # Both gradients of a transposed convolution are products with the same patches of dy.
+    # Both gradients of a transposed or narrowing convolution are products with patches of dy.
     spread = [(n - 1) * s + 1 for n, s in zip(x.shape[1:-1], lhs_dilation, strict=True)]
     high = [m + r - lo - n for m, r, lo, n in zip(spread, reach, low, dy.shape[1:-1], strict=True)]
     pads = tuple(zip(low, high, strict=True))
@@ -103,8 +104,8 @@ def convolution(
 ) -> jax.Array:
     """`lax.conv_general_dilated`, channels last, in the form that suits the platform.
 
-    Matrix products on CPU, XLA's convolution elsewhere, and XLA's too for groups, a stated precision,
-    strides over a dilated input, and patches that would take over half a gigabyte.
+    Matrix products on CPU, XLA's convolution elsewhere, and XLA's too for groups, a stated
+    precision, strides over a dilated input, and patches that would take over half a gigabyte.
     """
     rank = kernel.ndim - 2
     ones = (1,) * rank
@@ -153,9 +154,33 @@ def _strided(
             x.shape[1:-1], padding, sizes, dilation, strides, strict=True
         )
     )
+    if _narrows(kernel, strides):
+        return _product_first(x, kernel, outputs, padding, dilation)
     patches = _patches(x, sizes, outputs, strides, padding, dilation)
     y = patches @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(x.shape[0], *outputs, -1)
+
+
+def _narrows(kernel: jax.Array, strides: Ints) -> bool:
+    """Whether patches of the output are smaller than patches of the input."""
+    return kernel.shape[-1] < kernel.shape[-2] and all(stride == 1 for stride in strides)
+
+
+def _product_first(
+    x: jax.Array, kernel: jax.Array, outputs: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """Stride 1: every tap's product with every input, then the sum of its shifted slices."""
+    sizes, (in_features, features) = kernel.shape[:-2], kernel.shape[-2:]
+    columns = kernel.reshape(-1, in_features, features).swapaxes(0, 1).reshape(in_features, -1)
+    products = (x.reshape(-1, in_features) @ columns).reshape(*x.shape[:-1], -1)
+    products = _pad(products, padding)
+    ones = (1,) * len(sizes)
+    y = jnp.zeros((x.shape[0], *outputs, features), x.dtype)
+    for index, tap in enumerate(itertools.product(*map(range, sizes))):
+        start = [t * d for t, d in zip(tap, dilation, strict=True)]
+        shifted = _slice(products, start, outputs, ones)
+        y = y + shifted[..., index * features : (index + 1) * features]
+    return y
 
 
 def _dilated(

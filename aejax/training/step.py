@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from aejax.objectives import Batch, LossFn, Metrics
@@ -35,7 +36,17 @@ def make_train_step(
     """
 
     def mean_over_axis(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+        if axis_name is None:
+            return tree
+        # Counters are the same on every device, and would become floats.
+        return jax.tree.map(
+            lambda leaf: (
+                jax.lax.pmean(leaf, axis_name)
+                if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+                else leaf
+            ),
+            tree,
+        )
 
     def device_key(state: TrainState) -> jax.Array:
         key = step_key(state)
