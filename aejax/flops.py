@@ -29,7 +29,9 @@ def _count_equation(equation: Any) -> int:
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval
         out_features = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
-        return 2 * equation.outvars[0].aval.size * (kernel.size // out_features)
+        # The zeros that dilate a transposed convolution's input are not multiplied.
+        zeros = math.prod(equation.params["lhs_dilation"])
+        return 2 * equation.outvars[0].aval.size * (kernel.size // out_features) // zeros
     counts = [_count(inner) for inner in _inner_jaxprs(equation.params)]
     return max(counts, default=0) if name == "cond" else sum(counts)
 
