@@ -15,6 +15,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from aejax.errors import UsageError
+from aejax.quiet import quiet_absl
 from aejax.training.state import TrainState
 from aejax.training.totals import Totals
 
@@ -45,6 +46,7 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         self.directory = directory.resolve()
+        self._save_failed = False
         self._orbax = ocp.training.Checkpointer(
             self.directory,
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(KEEP_LAST), best]),
@@ -56,7 +58,12 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._orbax.close()
+        try:
+            with quiet_absl():
+                self._orbax.close()
+        except Exception:
+            if not self._save_failed:  # else Orbax raises once more what was already said
+                raise
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
@@ -72,9 +79,11 @@ class Checkpoints:
             return
         metrics = None if loss is None else {"loss": loss}
         try:
-            self._orbax.save(step, checkpoint._asdict(), metrics=metrics)
+            with quiet_absl():
+                self._orbax.save(step, checkpoint._asdict(), metrics=metrics)
             self._write_digest(step)
         except Exception as error:  # a full disk is an OSError, a ValueError or Orbax's own
+            self._save_failed = True
             raise UsageError(
                 f"checkpoint {step} could not be written to {self.directory} ({_reason(error)}): "
                 "the checkpoints before it are kept; make room and give --resume"

@@ -1,0 +1,17 @@
+"""Keeping libraries' own logs off the terminal where we say the same in one line."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet_absl() -> Iterator[None]:
+    """Within it, absl (TFDS, Orbax) logs nothing below critical."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
