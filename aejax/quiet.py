@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet_absl() -> Iterator[None]:
-    """Within it, absl (TFDS, Orbax) logs nothing below critical."""
+def quiet_absl(threshold: int = logging.CRITICAL) -> Iterator[None]:
+    """Within it, absl (TFDS, Orbax) logs nothing below `threshold`."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger.setLevel(threshold)
     try:
         yield
     finally:

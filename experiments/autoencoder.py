@@ -1,6 +1,6 @@
 """Autoencoder: a deterministic code, dense or convolutional (Hinton & Salakhutdinov 2006).
 
-Command:   python experiments/autoencoder.py --net conv
+Command:   python experiments/autoencoder.py
 Expected:  see the README's table of experiments
 Cost:      about half a minute on two cores
 """

@@ -2,7 +2,7 @@
 
 Command:   python experiments/vae.py
 Expected:  see the README's table of experiments
-Cost:      about half a minute on two cores
+Cost:      under a minute on two cores
 """
 
 import dataclasses

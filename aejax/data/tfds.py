@@ -17,6 +17,7 @@ import numpy as np
 from aejax.data.cache import build_cache, cache_directory, open_cached
 from aejax.data.dataset import UNLABELLED, ImageDataset
 from aejax.errors import UsageError
+from aejax.quiet import quiet_absl
 
 _CHUNK = 1024
 
@@ -190,12 +191,6 @@ def _quiet() -> Iterator[None]:
     """Keeps TFDS's own bars and prints, and absl's advice, off the terminal."""
     import tensorflow_datasets as tfds
 
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet_absl(logging.ERROR), contextlib.redirect_stdout(io.StringIO()):
+        yield
