@@ -11,7 +11,8 @@ def matmul_flops(function: Callable[..., Any], *args: Any) -> int:
     """Multiplications and additions of the `dot_general`s and convolutions that a call traces.
 
     A product of `[M, K]` and `[K, N]` counts 2 M K N; elementwise work does not count. The body of
-    a loop counts once; of the branches of a `cond`, the dearest.
+    a loop counts once; of the branches of a `cond`, the cheapest: of the forms of a convolution,
+    the direct one.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
@@ -33,7 +34,7 @@ def _count_equation(equation: Any) -> int:
         zeros = math.prod(equation.params["lhs_dilation"])
         return 2 * equation.outvars[0].aval.size * (kernel.size // out_features) // zeros
     counts = [_count(inner) for inner in _inner_jaxprs(equation.params)]
-    return max(counts, default=0) if name == "cond" else sum(counts)
+    return min(counts, default=0) if name == "cond" else sum(counts)
 
 
 def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:

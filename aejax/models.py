@@ -10,18 +10,23 @@ from aejax.latents import DiagonalGaussian
 
 
 class Autoencoder(nn.Module):
-    """A deterministic code: x `[B, H, W, C]` -> code `[B, latent_dim]` -> decoder outputs."""
+    """A deterministic code: x `[B, H, W, C]` -> code `[B, latent_dim]` -> decoder outputs.
+
+    Without a `latent_dim`, what the encoder gives is the code.
+    """
 
     encoder: nn.Module
     decoder: nn.Module
-    latent_dim: int
+    latent_dim: int | None = None
 
     def setup(self) -> None:
-        self.code = nn.Dense(self.latent_dim)
+        if self.latent_dim is not None:
+            self.code = nn.Dense(self.latent_dim)
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Images `[B, H, W, C]` -> codes `[B, latent_dim]`."""
-        return self.code(self.encoder(x))
+        features = self.encoder(x)
+        return features if self.latent_dim is None else self.code(features)
 
     def decode(self, z: jax.Array) -> Any:
         """Codes `[B, latent_dim]` -> the likelihood's parameters."""

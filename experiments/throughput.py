@@ -1,21 +1,26 @@
 """How fast this machine trains, against what its matrix multiplication allows.
 
-The networks: a 784-500-20 VAE (--net mlp), and an autoencoder of stride-2 convolutions to 32 and 64
-channels, a code of 32 and the mirror image (--net conv). The images are random: the work does not
-depend on what they show.
+The networks: a 784-500-20 VAE (--net mlp), an autoencoder of stride-2 convolutions to 32 and 64
+channels, a code of 32 and the mirror image (--net conv), and the Keras blog's convolutions of
+16-8-8 channels with max-pooling and upsampling (--net lesson). The images are random: the work does
+not depend on what they show. --compare torch trains the same networks in PyTorch, in turns.
 
 Command:   python experiments/throughput.py
 Expected:  see the README's table of throughput
 Cost:      half a minute on two cores
 """
 
+import contextlib
 import dataclasses
+import importlib.util
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +37,9 @@ from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
 from aejax.training.step import make_train_step
 
+if TYPE_CHECKING:
+    from aejax.experiments.torch_baseline import TorchProcess
+
 SHAPE = (28, 28, 1)
 
 
@@ -39,8 +47,10 @@ SHAPE = (28, 28, 1)
 class Config:
     """Measure training images/s, GFLOP/s, the matmul peak, their ratio and the peak memory."""
 
-    net: Literal["mlp", "conv"] = "mlp"
-    """784-500-20 VAE, or convolutional autoencoder."""
+    net: Literal["mlp", "conv", "lesson"] = "mlp"
+    """784-500-20 VAE, 32-64 convolutional autoencoder, or 16-8-8 with pooling."""
+    compare: Literal["nothing", "torch"] = "nothing"
+    """Time the same network in PyTorch beside it: pip install 'aejax[bench]'."""
     data: Literal["resident", "stream", "both"] = "both"
     """Images on the device, streamed from disk, or both in turn."""
     batch_size: int = 128
@@ -57,8 +67,11 @@ def build(net: str) -> tuple[TrainState, objectives.LossFn, optax.GradientTransf
         model = models.functions(models.VAE(*nets.mlp_pair(SHAPE, (500,)), latent_dim=20))
         loss_fn = objectives.vae(model.apply, likelihoods.bernoulli_log_prob)
     else:
-        pair = nets.conv_pair(SHAPE, (32, 64))
-        model = models.functions(models.Autoencoder(*pair, latent_dim=32))
+        if net == "conv":
+            network = models.Autoencoder(*nets.conv_pair(SHAPE, (32, 64)), latent_dim=32)
+        else:
+            network = models.Autoencoder(*nets.pooled_pair(SHAPE, (16, 8, 8), dense=False))
+        model = models.functions(network)
         loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
     optimizer = optax.adam(1e-3)
     init_key, key = jax.random.split(jax.random.key(0))
@@ -87,61 +100,98 @@ def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
     return 2 * size**3 / min(seconds) / 1e9
 
 
-def measure(config: Config, data: ImageDataset) -> dict[str, list[float]]:
-    """Images/s of every timed epoch by kind of data, and the matmul peak beside them."""
+def measure(config: Config, folder: Path) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Images/s of every timed epoch and peak bytes, by program, and the matmul peak in between."""
+    data = random_images(config.images, folder)
+    epochs = {kind: aejax_epochs(config, data, kind) for kind in kinds_of(config.data)}
+    with contextlib.ExitStack() as stack:
+        turns: dict[str, Callable[[], float]] = {k: partial(next, e) for k, e in epochs.items()}
+        torch = None
+        if config.compare == "torch":
+            torch = stack.enter_context(start_torch(config, folder))
+            turns |= {f"torch {k}": partial(torch.images_per_second, k) for k in torch_kinds()}
+        turns["peak"] = matmul_peak
+        rates: dict[str, list[float]] = {name: [] for name in turns}
+        for epoch in range(config.epochs + 1):
+            for name in turns if epoch % 2 else reversed(turns):
+                rates[name].append(turns[name]())
+        memory = {"aejax": peak_memory()} | ({"torch": torch.peak_memory()} if torch else {})
+    return {name: values[1:] for name, values in rates.items()}, memory
+
+
+def kinds_of(data: str) -> tuple[str, ...]:
+    """Where the images are, in turn."""
+    return ("resident", "stream") if data == "both" else (data,)
+
+
+def aejax_epochs(config: Config, data: ImageDataset, kind: str) -> Iterator[float]:
+    """Images/s of epoch after epoch."""
     state, loss_fn, optimizer = build(config.net)
     mesh = data_mesh(1)
-    kinds = ("resident", "stream") if config.data == "both" else (config.data,)
-    runs = {
-        kind: train(
-            state,
-            make_train_step(loss_fn, optimizer),
-            make_source(data, mesh, stream=kind == "stream"),
-            epochs=config.epochs + 1,
-            batch_size=config.batch_size,
-            mesh=mesh,
-        )
-        for kind in kinds
-    }
-    rates: dict[str, list[float]] = {kind: [] for kind in (*kinds, "peak")}
-    for epoch in range(config.epochs + 1):
-        for kind in kinds if epoch % 2 else reversed(kinds):
-            progress = next(p for p in runs[kind] if p.epoch_done)
-            rates[kind].append(progress.images_per_second)
-        rates["peak"].append(matmul_peak())
-    return {kind: values[1:] for kind, values in rates.items()}
+    progress = train(
+        state,
+        make_train_step(loss_fn, optimizer),
+        make_source(data, mesh, stream=kind == "stream"),
+        epochs=config.epochs + 1,
+        batch_size=config.batch_size,
+        mesh=mesh,
+    )
+    return (p.images_per_second for p in progress if p.epoch_done)
 
 
-def report(config: Config, rates: dict[str, list[float]]) -> None:
-    """Prints the medians."""
+def start_torch(config: Config, folder: Path) -> "TorchProcess":
+    """The process that trains in PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError("--compare torch needs PyTorch: pip install 'aejax[bench]'")
+    from aejax.experiments.torch_baseline import TorchProcess
+
+    return TorchProcess(config.net, folder / "images.npy", config.batch_size)
+
+
+def torch_kinds() -> tuple[str, ...]:
+    """The ways in which PyTorch is timed."""
+    from aejax.experiments.torch_baseline import KINDS
+
+    return KINDS
+
+
+def peak_memory() -> float:
+    """Bytes, of this process so far."""
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def flops_per_image(config: Config) -> tuple[float, float]:
+    """Multiplications and additions of a step, and 3 x those of the forward pass, an image."""
     state, loss_fn, optimizer = build(config.net)
     batch = {"image": jnp.zeros((config.batch_size, *SHAPE))}
-    step = make_train_step(loss_fn, optimizer)
-    flops = matmul_flops(step, state, batch) / config.batch_size
-    forward = (
-        matmul_flops(lambda s, b: loss_fn(s.params, {}, b, s.key, s.step)[0], state, batch)
-        / config.batch_size
-    )
+    step = matmul_flops(make_train_step(loss_fn, optimizer), state, batch)
+    forward = matmul_flops(lambda s, b: loss_fn(s.params, {}, b, s.key, s.step)[0], state, batch)
+    return step / config.batch_size, 3 * forward / config.batch_size
+
+
+def report(config: Config, rates: dict[str, list[float]], memory: dict[str, float]) -> None:
+    """Prints the medians, and the medians of the ratios of neighbouring epochs."""
+    flops, thrice_forward = flops_per_image(config)
     peak = float(np.median(rates.pop("peak")))
     print(f"--net {config.net}, batch {config.batch_size}, {jax.devices()[0].device_kind}")
-    print(
-        f"a step multiplies {flops / 1e6:.2f} MFLOP an image (3 x forward: {3 * forward / 1e6:.2f})"
-    )
+    print(f"a step multiplies {flops / 1e6:.2f} MFLOP an image", end=" ")
+    print(f"(3 x forward: {thrice_forward / 1e6:.2f})")
     print(f"matmul peak {peak:.0f} GFLOP/s (float32, 2048 x 2048 x 2048)")
     for kind, values in rates.items():
         rate = float(np.median(values))
         print(
-            f"{kind:8s}  {rate:8,.0f} images/s  {rate * flops / 1e9:6.1f} GFLOP/s  "
+            f"{kind:14s}  {rate:8,.0f} images/s  {rate * flops / 1e9:6.1f} GFLOP/s  "
             f"{rate * flops / 1e9 / peak:.2f} of the peak "
-            f"({rate * 3 * forward / 1e9 / peak:.2f} counting 3 x forward)"
+            f"({rate * thrice_forward / 1e9 / peak:.2f} counting 3 x forward)"
         )
-    if len(rates) == 2:
-        ratios = np.divide(rates["stream"], rates["resident"])
-        print(f"stream / resident {np.median(ratios):.3f}")
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(f"peak memory {memory / 1e9:.2f} GB")
+    first, *others = rates
+    for other in others:
+        ratios = np.divide(rates[first], rates[other])
+        print(f"{first} / {other} {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    for program, size in memory.items():
+        print(f"peak memory of the {program} process {size / 1e9:.2f} GB")
 
 
 def main() -> None:
@@ -151,8 +201,8 @@ def main() -> None:
         if min(config.batch_size, config.images, config.epochs) < 1:
             raise UsageError("--batch-size, --images and --epochs must be positive")
         with tempfile.TemporaryDirectory() as folder:
-            rates = measure(config, random_images(config.images, Path(folder)))
-        report(config, rates)
+            rates, memory = measure(config, Path(folder))
+        report(config, rates, memory)
 
 
 if __name__ == "__main__":

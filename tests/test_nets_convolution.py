@@ -40,6 +40,9 @@ PADDINGS = ["SAME", "VALID", "explicit", "CIRCULAR"]
         ((2, 10, 9, 3), 3, 1, 2, 5),
         ((2, 10, 9, 3), 4, 1, 3, 5),
         ((2, 10, 9, 3), 4, 1, 1, 2),  # fewer channels out than in
+        ((2, 10, 9, 3), 3, 1, 1, 1),  # one channel out
+        ((2, 10, 9, 1), 3, 1, 2, 5),  # one channel in
+        ((2, 10, 9, 1), 3, 2, 1, 5),
     ],
 )
 def test_conv_is_flaxs(shape, size, dilation, stride, features, padding):
@@ -117,3 +120,26 @@ def test_on_cpu_no_convolution_is_left():
     lowered = jax.jit(lambda x, k: convolution(x, k, (1, 1), "SAME")).lower(x, kernel).as_text()
     assert "stablehlo.convolution" not in lowered
     assert "stablehlo.dot_general" in lowered
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000])  # bands of rows, parts of the batch
+@pytest.mark.parametrize(("stride", "features"), [(1, 5), (2, 5), (1, 2)])
+def test_parts_and_bands_change_nothing(monkeypatch, limit, stride, features):
+    options = {"features": features, "kernel_size": (3, 3), "strides": stride}
+    x = jax.random.normal(jax.random.key(0), (4, 11, 9, 3))
+    whole, again = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
+    monkeypatch.setattr("aejax.nets.convolution.TILE_BYTES", limit)
+    jax.clear_caches()
+    text = jax.jit(lambda x: Conv(**options).init_with_output(jax.random.key(0), x)).lower(x)
+    assert "while" in text.as_text()
+    _, tiled = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
+    chex.assert_trees_all_close(tiled, whole, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(tiled, again, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transposed_convolution_goes_in_parts(monkeypatch):
+    options = {"features": 4, "kernel_size": (3, 3), "strides": (2, 2)}
+    x = jax.random.normal(jax.random.key(0), (4, 5, 6, 3))
+    monkeypatch.setattr("aejax.nets.convolution.TILE_BYTES", 10_000)
+    theirs, ours = reference_and_ours([nn.ConvTranspose(**options), ConvTranspose(**options)], x)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)

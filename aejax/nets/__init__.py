@@ -3,6 +3,7 @@
 from aejax.nets.conv import ConvDecoder, ConvEncoder, conv_pair
 from aejax.nets.layers import LearnedScale
 from aejax.nets.mlp import MLPDecoder, MLPEncoder, mlp_pair
+from aejax.nets.pooled import PoolDecoder, PoolEncoder, pooled_pair
 
 __all__ = [
     "ConvDecoder",
@@ -10,6 +11,9 @@ __all__ = [
     "LearnedScale",
     "MLPDecoder",
     "MLPEncoder",
+    "PoolDecoder",
+    "PoolEncoder",
     "conv_pair",
     "mlp_pair",
+    "pooled_pair",
 ]

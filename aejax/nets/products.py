@@ -1,0 +1,146 @@
+"""The forms in which a CPU computes a convolution of `[B, ..., C]` with `[..., C, O]`."""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.nets.windows import Ints, pad, shifted, windows
+
+Pads = tuple[tuple[int, int], ...]
+Taps = list[tuple[int, int]]
+
+
+def strided(
+    x: jax.Array, kernel: jax.Array, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """A convolution with strides, in the form that moves least."""
+    sizes = kernel.shape[:-2]
+    outputs = tuple(
+        (n + lo + hi - (k - 1) * d - 1) // s + 1
+        for n, (lo, hi), k, d, s in zip(
+            x.shape[1:-1], padding, sizes, dilation, strides, strict=True
+        )
+    )
+    if x.shape[-1] == 1:
+        return tap_by_tap(x, kernel, outputs, strides, padding, dilation)
+    if narrows(kernel, strides):
+        return product_first(x, kernel, outputs, padding, dilation)
+    seen = patches(x, sizes, outputs, strides, padding, dilation)
+    y = seen @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(x.shape[0], *outputs, -1)
+
+
+def narrows(kernel: jax.Array, strides: Ints) -> bool:
+    """Whether windows of the output are smaller than windows of the input."""
+    return kernel.shape[-1] < kernel.shape[-2] and all(stride == 1 for stride in strides)
+
+
+def patches(
+    x: jax.Array, sizes: Ints, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """What each output sees, `[B * outputs, taps * C]`."""
+    pads = []
+    for n, (lo, _), k, d, s, m in zip(
+        x.shape[1:-1], padding, sizes, dilation, strides, outputs, strict=True
+    ):
+        pads.append((lo, max(0, (m - 1) * s + (k - 1) * d + 1 - n - lo)))
+    starts = [np.arange(m) * s for m, s in zip(outputs, strides, strict=True)]
+    return windows(pad(x, pads), starts, sizes, dilation)
+
+
+def tap_by_tap(
+    x: jax.Array, kernel: jax.Array, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """One channel in: the sum over taps of a shifted slice times the tap's weights."""
+    pads = [
+        (lo, max(hi, (m - 1) * s + (k - 1) * d + 1 - n - lo))
+        for n, (lo, hi), k, d, s, m in zip(
+            x.shape[1:-1], padding, kernel.shape[:-2], dilation, strides, outputs, strict=True
+        )
+    ]
+    x = pad(x, pads)
+    taps = itertools.product(*map(range, kernel.shape[:-2]))
+    ones = (1,) * (x.ndim - 1)
+    terms = [
+        shifted(x, tap, outputs, strides, dilation) * kernel[tap].reshape(*ones, -1) for tap in taps
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def product_first(
+    x: jax.Array, kernel: jax.Array, outputs: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """Stride 1: every tap's product with every input, then the sum of its shifted slices."""
+    sizes, (in_features, features) = kernel.shape[:-2], kernel.shape[-2:]
+    columns = kernel.reshape(-1, in_features, features).swapaxes(0, 1).reshape(in_features, -1)
+    products = (x.reshape(-1, in_features) @ columns).reshape(*x.shape[:-1], -1)
+    products = pad(products, padding)
+    ones = (1,) * len(sizes)
+    y = jnp.zeros((x.shape[0], *outputs, features), x.dtype)
+    for index, tap in enumerate(itertools.product(*map(range, sizes))):
+        term = shifted(products, tap, outputs, ones, dilation)
+        y = y + term[..., index * features : (index + 1) * features]
+    return y
+
+
+def dilated(x: jax.Array, kernel: jax.Array, padding: Pads, factors: Ints) -> jax.Array:
+    """Stride 1 over x dilated by `factors`: a product for each phase of the leading axes.
+
+    Output `factor * q + phase` meets input `q + offset` through a tap of
+    its own.
+    The phases of the last axis share a product, with zeros in the kernel where they do not meet:
+    they come out side by side, as the output has them.
+    """
+    rank, outputs, counts = len(factors), [], []
+    taps: list[list[Taps]] = []
+    for n, (lo, hi), k, s in zip(x.shape[1:-1], padding, kernel.shape[:-2], factors, strict=True):
+        outputs.append((n - 1) * s + 1 + lo + hi - (k - 1))
+        counts.append(-(-outputs[-1] // s))
+        taps.append(
+            [[(t, (p + t - lo) // s) for t in range(k) if (p + t - lo) % s == 0] for p in range(s)]
+        )
+    offsets = [[offset for phase in axis for _, offset in phase] for axis in taps]
+    low = [max(0, -min(axis)) for axis in offsets]
+    high = [max(0, max(a) + q - n) for a, q, n in zip(offsets, counts, x.shape[1:-1], strict=True)]
+    x = pad(x, list(zip(low, high, strict=True)))
+    phases = [
+        _phase(x, kernel, leading, taps[-1], low, counts)
+        for leading in itertools.product(*taps[:-1])
+    ]
+    y = jnp.stack(phases, axis=rank).reshape(x.shape[0], *counts[:-1], *factors[:-1], -1)
+    order = [axis for i in range(rank - 1) for axis in (1 + i, rank + i)]
+    y = y.transpose(0, *order, 2 * rank - 1)
+    sides = [q * s for q, s in zip(counts, factors, strict=True)]
+    return y.reshape(x.shape[0], *sides, -1)[(slice(None), *(slice(n) for n in outputs))]
+
+
+def _phase(
+    x: jax.Array,
+    kernel: jax.Array,
+    leading: Sequence[Taps],
+    last: list[Taps],
+    low: list[int],
+    counts: list[int],
+) -> jax.Array:
+    """One phase of the leading axes and all of the last, `[B, *counts, len(last) * O]`."""
+    in_features, features = kernel.shape[-2:]
+    shape = (x.shape[0], *counts, len(last) * features)
+    if not all(leading):
+        return jnp.zeros(shape, x.dtype)
+    nearest = min(offset for phase in last for _, offset in phase)
+    width = max(offset for phase in last for _, offset in phase) - nearest + 1
+    kernel = kernel[tuple(np.ix_(*([t for t, _ in axis] for axis in leading)))]
+    zeros = jnp.zeros((*kernel.shape[:-3], in_features, features), kernel.dtype)
+    blocks = []
+    for offset in range(nearest, nearest + width):
+        met = [next((t for t, o in phase if o == offset), None) for phase in last]
+        row = [zeros if tap is None else kernel[..., tap, :, :] for tap in met]
+        blocks.append(jnp.concatenate(row, axis=-1))
+    weights = jnp.stack(blocks, axis=-3).reshape(-1, shape[-1])
+    first = [axis[0][1] for axis in leading] + [nearest]
+    starts = [np.arange(q) + o + lo for q, o, lo in zip(counts, first, low, strict=True)]
+    sizes = (*(len(axis) for axis in leading), width)
+    return (windows(x, starts, sizes, (1,) * len(sizes)) @ weights).reshape(shape)
