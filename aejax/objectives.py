@@ -69,12 +69,16 @@ def vae(
 def autoencoder(
     apply_fn: Callable[..., Any],
     log_prob: Callable[[Any, jax.Array], jax.Array],
+    *,
+    corrupt: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> LossFn:
     """The reconstruction error -log p(x|z), summed over pixels.
 
     Args:
         apply_fn: (variables, images) -> decoder outputs.
         log_prob: (decoder outputs, images) -> log p(x|z), `[B]`.
+        corrupt: (key, images) -> what the encoder is given in their place, drawn afresh every
+            step; a denoising autoencoder (Vincent et al. 2010).
 
     Returns:
         A `LossFn` with metrics `loss` and `reconstruction` (equal), and
@@ -85,7 +89,8 @@ def autoencoder(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         image = batch["image"]
-        outputs = apply_fn({"params": params, **extra}, image)
+        given = image if corrupt is None else corrupt(key, image)
+        outputs = apply_fn({"params": params, **extra}, given)
         loss = batch_mean(-log_prob(outputs, image), batch.get("mask"))
         pixels = image.size // image.shape[0]
         metrics = {

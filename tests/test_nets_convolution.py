@@ -122,19 +122,19 @@ def test_on_cpu_no_convolution_is_left():
     assert "stablehlo.dot_general" in lowered
 
 
-@pytest.mark.parametrize("limit", [2_000, 20_000])  # bands of rows, parts of the batch
-@pytest.mark.parametrize(("stride", "features"), [(1, 5), (2, 5), (1, 2)])
+@pytest.mark.parametrize(
+    ("limit", "stride", "features"),
+    [(2_000, 1, 5), (2_000, 2, 5), (20_000, 1, 2)],  # bands of rows, parts of the batch
+)
 def test_parts_and_bands_change_nothing(monkeypatch, limit, stride, features):
     options = {"features": features, "kernel_size": (3, 3), "strides": stride}
     x = jax.random.normal(jax.random.key(0), (4, 11, 9, 3))
-    whole, again = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
     monkeypatch.setattr("aejax.nets.convolution.TILE_BYTES", limit)
     jax.clear_caches()
     text = jax.jit(lambda x: Conv(**options).init_with_output(jax.random.key(0), x)).lower(x)
     assert "while" in text.as_text()
-    _, tiled = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
+    whole, tiled = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
     chex.assert_trees_all_close(tiled, whole, rtol=1e-4, atol=1e-4)
-    chex.assert_trees_all_close(tiled, again, rtol=1e-4, atol=1e-4)
 
 
 def test_a_transposed_convolution_goes_in_parts(monkeypatch):

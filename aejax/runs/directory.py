@@ -14,6 +14,7 @@ from aejax.errors import UsageError
 _PACKAGES = ("aejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 SUMMARY, EVALUATION = "summary.json", "evaluation.json"
+RESULTS = "results.json"
 CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
 
 

@@ -9,6 +9,7 @@ import optax
 
 from aejax.data.dataset import ImageDataset
 from aejax.objectives import LossFn
+from aejax.training.step import TrainStep, make_train_step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +30,10 @@ class Recipe:
         sample_prior: (key, n) -> codes `[n, D]`, or None for a model without a prior.
         figures: (run, test data) -> the named figures that a run leaves.
         headline: test metrics -> the line that ends a run.
+        results: (run, training data, test data) -> further numbers, by name, which a finished run
+            prints and leaves in `results.json`.
+        train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
+            losses; `optimizer.init` still makes the optimiser's state.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -39,3 +44,9 @@ class Recipe:
     sample_prior: Callable[[jax.Array, int], jax.Array] | None
     figures: "Callable[[Run, ImageDataset], Iterator[tuple[str, Figure]]]"
     headline: Callable[[dict[str, float]], str]
+    results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
+    train_step: TrainStep | None = None
+
+    def step(self) -> TrainStep:
+        """The update: (state, batch) -> (state, metrics)."""
+        return self.train_step or make_train_step(self.loss_fn, self.optimizer)

@@ -131,7 +131,7 @@ def run(config: Config) -> Run:
         files.create_directory(workdir, described)
     state, history = train_run(config, recipe, state, train_data, test_data, mesh)
     finished = _as_run(config, recipe, state, history, train_data)
-    _finish(finished, test_data, time.perf_counter() - begun)
+    _finish(finished, train_data, test_data, time.perf_counter() - begun)
     return finished
 
 
@@ -212,8 +212,10 @@ def _as_run(
     return Run(config, recipe, state, metrics, history, workdir, data.image_shape, data.label_names)
 
 
-def _finish(run: Run, test_data: ImageDataset, total_seconds: float) -> None:
-    """Leaves the summary and the figures, and says where they are."""
+def _finish(
+    run: Run, train_data: ImageDataset, test_data: ImageDataset, total_seconds: float
+) -> None:
+    """Leaves the summary, the results and the figures, and says where they are."""
     rates = [r["images_per_second"] for r in run.history if r["split"] == "train"]
     summary = {
         "test": run.metrics,
@@ -232,6 +234,11 @@ def _finish(run: Run, test_data: ImageDataset, total_seconds: float) -> None:
         names.append(name)
     if run.metrics:
         print(f"test, {len(test_data):,} images: {run.recipe.headline(run.metrics)}")
+    if run.recipe.results is not None:
+        results = run.recipe.results(run, train_data, test_data)
+        files.write_json(run.workdir / files.RESULTS, results)
+        for name, value in results.items():
+            print(f"  {name:40s} {value:.4g}")
     print(f"figures in {folder}/: {', '.join(names)}")
 
 

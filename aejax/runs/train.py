@@ -26,7 +26,7 @@ from aejax.training.loop import (
 )
 from aejax.training.sharding import replicated
 from aejax.training.state import TrainState
-from aejax.training.step import make_eval_step, make_train_step
+from aejax.training.step import make_eval_step
 
 RESIDENT_SHARE = 4  # data up to a quarter of the memory stays resident
 
@@ -60,7 +60,7 @@ def train_run(
         evaluate = make_evaluate(eval_step, test_source, batch_size=batch_size, mesh=mesh)
         calls = train(
             checkpoint.state,
-            make_train_step(recipe.loss_fn, recipe.optimizer),
+            recipe.step(),
             source,
             epochs=config.epochs,
             batch_size=batch_size,
@@ -96,8 +96,7 @@ def checkpoint_like(
     recipe: Recipe, state: TrainState, image_shape: tuple[int, int, int]
 ) -> Checkpoint:
     """A checkpoint of the structure that this recipe's runs save."""
-    step = make_train_step(recipe.loss_fn, recipe.optimizer)
-    return Checkpoint(state, metric_totals(step, state, image_shape))
+    return Checkpoint(state, metric_totals(recipe.step(), state, image_shape))
 
 
 def streams(config: Config, dataset: ImageDataset) -> bool:

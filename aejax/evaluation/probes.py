@@ -1,0 +1,52 @@
+"""What a code knows of the class, by scikit-learn's models fitted to it."""
+
+import numpy as np
+
+
+def knn_accuracy(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    test_codes: np.ndarray,
+    test_labels: np.ndarray,
+    neighbours: int = 5,
+) -> float:
+    """The share of test codes `[M, D]` that the nearest of the codes `[N, D]` classify rightly."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    model = KNeighborsClassifier(min(neighbours, len(codes)))
+    return float(model.fit(codes, labels).score(test_codes, test_labels))
+
+
+def linear_probe_accuracy(
+    codes: np.ndarray, labels: np.ndarray, test_codes: np.ndarray, test_labels: np.ndarray
+) -> float:
+    """The share of test codes `[M, D]` that logistic regression on `[N, D]` classifies rightly."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(model.fit(codes, labels).score(test_codes, test_labels))
+
+
+def pca_codes(
+    images: np.ndarray, test_images: np.ndarray, dimensions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Principal components fitted to uint8 or [0, 1] images `[N, H, W, C]`.
+
+    Returns:
+        the codes `[N, dimensions]`, the test images' `[M, dimensions]`, and the test images'
+        reconstructions `[M, H, W, C]`, not clipped.
+    """
+    from sklearn.decomposition import PCA
+
+    x, y = (_flat(part) for part in (images, test_images))
+    model = PCA(dimensions, random_state=0).fit(x)
+    codes = model.transform(y)
+    back = model.inverse_transform(codes).reshape(test_images.shape).astype(np.float32)
+    return model.transform(x), codes, back
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    scale = 255 if images.dtype == np.uint8 else 1
+    return images.reshape(len(images), -1).astype(np.float32) / scale

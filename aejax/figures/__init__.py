@@ -1,0 +1,14 @@
+"""Pictures, each a pure function of arrays -> a matplotlib `Figure`; nothing global is touched."""
+
+from aejax.figures.grids import first_of_each_class, image_grid, manifold, reconstructions, tile
+from aejax.figures.plots import curves, latent_scatter
+
+__all__ = [
+    "curves",
+    "first_of_each_class",
+    "image_grid",
+    "latent_scatter",
+    "manifold",
+    "reconstructions",
+    "tile",
+]
