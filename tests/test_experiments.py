@@ -1,5 +1,6 @@
 """Every script end to end, small, as a person starts it."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -79,9 +80,17 @@ def test_a_wrong_flag_is_one_line():
     assert done.stderr.startswith("vae.py: error: Unrecognized options")
 
 
-@pytest.mark.parametrize("net", ["mlp", "conv"])
+@pytest.mark.parametrize("net", ["mlp", "lesson"])
 def test_throughput_prints_its_ratio(net):
     done = start("throughput.py", "--net", net, "--images", "500", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert "of the peak" in done.stdout
-    assert "stream / resident" in done.stdout
+    assert "resident / stream" in done.stdout
+
+
+def test_comparing_without_pytorch_is_one_line():
+    if importlib.util.find_spec("torch"):
+        pytest.skip("PyTorch is installed")
+    done = start("throughput.py", "--compare", "torch")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("pip install 'aejax[bench]'")

@@ -1,4 +1,28 @@
-"""The forms in which a CPU computes a convolution of `[B, ..., C]` with `[..., C, O]`."""
+"""The forms in which a CPU computes a convolution of `[B, ..., C]` with `[..., C, O]`.
+
+What was tried, in ms on two cores (Zen 4, float32 peak 190 GFLOP/s, batch 128, inside a loop). The
+floor is the arithmetic at the peak; products of these shapes reach 0.85 of it, the weights'
+gradient 0.5, and memory moves at 13 GB/s once a step's arrays leave the cache.
+
+    transposed 3 x 3, stride 2, 14 x 14 x 64 -> 28 x 28 x 32: forward (floor 5)
+        four phases, slices concatenated, then interleaved   21.8
+        product first, then the sum of shifted slices        14.1
+        all four phases in one product, zeros included       14.7
+        a product a phase of rows (used)                     14 to 16
+    windows of its gradient, 29 MB (floor 2.2)
+        concatenated slices                                  10.0
+        written slice by slice into zeros                    15.7
+        gathered by tap                                       2.4
+        gathered by window (used)                             0.6 in the cache, 4.3 in a step
+    3 x 3 to one channel, 28 x 28 x 32 (floor 0.3)
+        windows, then the product                            32.5
+        product first (used)                                  4
+    3 x 3 from one channel, 28 x 28 -> 16 channels (floor 0.1)
+        windows, then the product                             1.6
+        tap by tap (used)                                     0.1
+    the same in tiles of 8 to 32 images: no gain, 0 to 30 % loss
+    max-pooling 2 x 2 of 28 x 28 x 16, with gradient: XLA's 14.5, slices 3.1
+"""
 
 import itertools
 from collections.abc import Sequence
