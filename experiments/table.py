@@ -1,0 +1,104 @@
+"""The README's table of experiments, written from what runs left and never by hand.
+
+Command:   python experiments/table.py --runs runs/vae runs/autoencoder
+Expected:  `experiments/measured.json` holds their figures, and README.md shows it
+Cost:      seconds
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from aejax.errors import UsageError
+from aejax.runs import directory as files
+from aejax.runs.config import Config, to_json
+from aejax.runs.flags import one_line_errors, parse
+from aejax.runs.run import Run, load_run
+
+HERE = Path(__file__).resolve().parent
+MEASURED = HERE / "measured.json"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+ELSEWHERE = ("workdir", "data_dir", "resume", "devices", "data", "checkpoint_every", "seed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Add finished runs to `measured.json`, and write the README's table from it."""
+
+    runs: tuple[str, ...] = ()
+    """Run directories to add; runs of one command and other seeds are averaged."""
+
+
+def command(config: Config) -> str:
+    """The command that trains it, defaults and what changes no figure left out."""
+    defaults = to_json(type(config)())
+    words = [f"python experiments/{config.name}.py"]
+    for field, value in to_json(config).items():
+        if field not in ELSEWHERE and value != defaults[field]:
+            values = value if isinstance(value, list) else [value]
+            words.append(f"--{field.replace('_', '-')}")
+            words += [] if value is True else map(str, values)
+    return " ".join(words)
+
+
+def entry(run: Run) -> dict[str, Any]:
+    """What the table shows of a run."""
+    summary = json.loads((run.workdir / files.SUMMARY).read_text())
+    results = run.workdir / files.RESULTS
+    return {
+        "headline": run.recipe.headline(run.metrics),
+        "metrics": run.metrics,
+        "results": json.loads(results.read_text()) if results.exists() else {},
+        "parameters": summary["parameters"],
+        "seconds": summary["seconds"],
+    }
+
+
+def rows(measured: dict[str, dict[str, Any]]) -> list[str]:
+    """The table in Markdown; a row a command, of its first seed, with the mean over all."""
+    lines = ["| command | test result | parameters | seconds |", "|---|---|---|---|"]
+    for name, seeds in measured.items():
+        first = seeds[min(seeds, key=int)]
+        result = first["headline"]
+        if len(seeds) > 1:
+            losses = [seed["metrics"]["loss"] for seed in seeds.values()]
+            spread = f"{min(losses):.2f} to {max(losses):.2f}"
+            result += f"; loss of {len(seeds)} seeds {sum(losses) / len(losses):.2f} ({spread})"
+        lines.append(f"| `{name}` | {result} | {first['parameters']:,} | {first['seconds']:.0f} |")
+    return lines
+
+
+def with_table(text: str, measured: dict[str, dict[str, Any]]) -> str:
+    """The README's text with the table between its two marks replaced."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    if not pattern.search(text):
+        raise UsageError(f"README.md lacks the marks {BEGIN} and {END}")
+    table = "\n".join([BEGIN, *rows(measured), END])
+    return pattern.sub(lambda _: table, text)
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """What has been measured, by command and seed."""
+    return json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+
+
+def main() -> None:
+    """Parses the flags, adds the runs and writes the table."""
+    with one_line_errors("table.py"):
+        arguments = parse(Arguments, "table.py", sys.argv[1:])
+        measured = read()
+        for workdir in arguments.runs:
+            run = load_run(workdir)
+            if not (run.workdir / files.SUMMARY).exists():
+                raise UsageError(f"{workdir} is not finished: it has no {files.SUMMARY}")
+            measured.setdefault(command(run.config), {})[str(run.config.seed)] = entry(run)
+        files.write_json(MEASURED, dict(sorted(measured.items())))
+        README.write_text(with_table(README.read_text(), read()))
+
+
+if __name__ == "__main__":
+    main()
