@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from aejax.latents import DiagonalGaussian
 
@@ -71,6 +72,50 @@ class VAE(nn.Module):
         """Images and a key -> (the likelihood's parameters at one draw of z, the posterior)."""
         posterior = self.encode(x)
         return self.decode(posterior.sample(key)), posterior
+
+
+class ConditionalVAE(nn.Module):
+    """A VAE given the class: q(z|x, y) and p(x|z, y) (Sohn, Lee & Yan 2015).
+
+    The label as one-hot joins the encoder's features, before a Dense layer of `width`, and z before
+    the decoder.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    latent_dim: int
+    classes: int
+    width: int = 128
+
+    def setup(self) -> None:
+        self.joined = nn.Dense(self.width)
+        self.mean = nn.Dense(self.latent_dim)
+        self.log_sigma = nn.Dense(self.latent_dim)
+
+    def encode(self, x: jax.Array, labels: jax.Array) -> DiagonalGaussian:
+        """Images `[B, H, W, C]`, labels `[B]` -> the posterior q(z|x, y) over `[B, latent_dim]`."""
+        features = self._join(self.encoder(x), labels)
+        features = nn.relu(self.joined(features))
+        return DiagonalGaussian(self.mean(features), self.log_sigma(features))
+
+    def decode(self, z: jax.Array, labels: jax.Array) -> Any:
+        """Latents `[B, latent_dim]`, labels `[B]` -> the parameters of p(x|z, y)."""
+        return self.decoder(self._join(z, labels))
+
+    def __call__(
+        self, x: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> tuple[Any, DiagonalGaussian]:
+        """Images, labels, a key -> (the likelihood's parameters at one draw of z, the posterior)."""
+        posterior = self.encode(x, labels)
+        return self.decode(posterior.sample(key), labels), posterior
+
+    def reconstruct(self, x: jax.Array, labels: jax.Array) -> Any:
+        """Images and labels -> the likelihood's parameters at the posterior's mean."""
+        return self.decode(self.encode(x, labels).mean, labels)
+
+    def _join(self, features: jax.Array, labels: jax.Array) -> jax.Array:
+        one_hot = jax.nn.one_hot(labels, self.classes, dtype=features.dtype)
+        return jnp.concatenate([features, one_hot], axis=-1)
 
 
 class ModelFunctions(NamedTuple):

@@ -1,6 +1,13 @@
 """Pictures, each a pure function of arrays -> a matplotlib `Figure`; nothing global is touched."""
 
-from aejax.figures.grids import first_of_each_class, image_grid, manifold, reconstructions, tile
+from aejax.figures.grids import (
+    first_of_each_class,
+    image_grid,
+    manifold,
+    reconstructions,
+    square,
+    tile,
+)
 from aejax.figures.plots import curves, latent_scatter
 
 __all__ = [
@@ -10,5 +17,6 @@ __all__ = [
     "latent_scatter",
     "manifold",
     "reconstructions",
+    "square",
     "tile",
 ]

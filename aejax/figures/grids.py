@@ -64,10 +64,22 @@ def manifold(decode: Callable[[np.ndarray], np.ndarray], side: int = 20) -> Figu
     Kingma & Welling 2014 (arXiv 1312.6114), figure 4: the points are the quantiles of the standard
     normal prior at the centres of `side` equal parts.
     """
-    quantiles = np.asarray(ndtri((np.arange(side, dtype=np.float32) + 0.5) / side))
-    z1, z2 = np.meshgrid(quantiles, quantiles[::-1])
+    return _decoded_plane(
+        decode, np.asarray(ndtri((np.arange(side, dtype=np.float32) + 0.5) / side))
+    )
+
+
+def square(
+    decode: Callable[[np.ndarray], np.ndarray], side: int = 15, reach: float = 1.0
+) -> Figure:
+    """What a 2-D latent decodes to at `side` x `side` equal steps over [-reach, reach]^2."""
+    return _decoded_plane(decode, np.linspace(-reach, reach, side, dtype=np.float32))
+
+
+def _decoded_plane(decode: Callable[[np.ndarray], np.ndarray], steps: np.ndarray) -> Figure:
+    z1, z2 = np.meshgrid(steps, steps[::-1])
     codes = np.stack([z1.ravel(), z2.ravel()], axis=-1)
-    return _bare_figure(tile(decode(codes), side, gap=0))
+    return _bare_figure(tile(decode(codes), len(steps), gap=0))
 
 
 def _bare_figure(image: np.ndarray, title: str | None = None) -> Figure:

@@ -1,0 +1,62 @@
+"""The conditional VAE: what the label reaches, the class of the highest ELBO, the script."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import aejax
+from aejax import models, nets
+from aejax.experiments import conditional_vae
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conditional")
+    config = conditional_vae.Config(epochs=4, latent_dim=3, hidden=(64,), workdir=str(folder / "r"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AEJAX_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("TFDS_DATA_DIR", str(folder / "tfds"))
+        return aejax.run(config)
+
+
+def test_the_label_reaches_encoder_and_decoder():
+    model = models.ConditionalVAE(*nets.mlp_pair((4, 4, 1), (8,)), latent_dim=2, classes=3)
+    x, labels = jnp.ones((5, 4, 4, 1)), jnp.array([0, 1, 2, 0, 1])
+    params = model.init(jax.random.key(0), x, labels, jax.random.key(1))
+    mean = model.apply(params, x, labels, method="encode").mean
+    images = model.apply(params, jnp.zeros((5, 2)), labels, method="decode")
+    for rows in (np.asarray(mean), np.asarray(images)):
+        np.testing.assert_array_equal(rows[0], rows[3])
+        assert not np.allclose(rows[0], rows[1])
+
+
+def test_a_code_is_z_and_the_class_of_the_highest_elbo(run):
+    test = aejax.load_dataset("mnist5k", "test")
+    images = test.images[::50] / np.float32(255)
+    codes = run.encode(images)
+    assert codes.shape == (20, 3 + 10)
+    np.testing.assert_array_equal(np.sort(codes[:, 3:], axis=-1)[:, -2:], [[0, 1]] * 20)
+    # The loss itself, a batch of one image and one label at a time, at the posterior's mean.
+    found = []
+    for image, code in zip(images[:5], codes[:5], strict=True):
+        elbos = []
+        for label in range(10):
+            z = np.concatenate([code[:3], np.eye(10)[label]])
+            restored = np.clip(run.decode(z[None])[0], 1e-6, 1 - 1e-6)
+            elbos.append(np.sum(image * np.log(restored) + (1 - image) * np.log1p(-restored)))
+        found.append(np.argmax(elbos))
+    agreement = np.mean(np.array(found) == np.argmax(codes[:5, 3:], axis=-1))
+    assert agreement >= 0.6  # without the KL and with one z, not the same, but near
+
+
+def test_samples_and_results(run):
+    assert run.sample(jax.random.key(0), 7).shape == (7, 28, 28, 1)
+    names = {path.stem for path in (run.workdir / "figures").iterdir()}
+    assert names == {"classes", "curves", "latent", "reconstructions"}
+    assert (run.workdir / "results.json").exists()
+
+
+def test_one_class_is_one_line():
+    with pytest.raises(ValueError, match="--classes 1 is less than 2"):
+        conditional_vae.Config(classes=1).build((28, 28, 1))
