@@ -105,7 +105,7 @@ class ConditionalVAE(nn.Module):
     def __call__(
         self, x: jax.Array, labels: jax.Array, key: jax.Array
     ) -> tuple[Any, DiagonalGaussian]:
-        """Images, labels, a key -> (the likelihood's parameters at one draw of z, the posterior)."""
+        """Images, labels, a key -> (the likelihood's parameters at one draw, the posterior)."""
         posterior = self.encode(x, labels)
         return self.decode(posterior.sample(key), labels), posterior
 

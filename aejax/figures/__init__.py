@@ -3,6 +3,7 @@
 from aejax.figures.grids import (
     first_of_each_class,
     image_grid,
+    labelled_rows,
     manifold,
     reconstructions,
     square,
@@ -14,6 +15,7 @@ __all__ = [
     "curves",
     "first_of_each_class",
     "image_grid",
+    "labelled_rows",
     "latent_scatter",
     "manifold",
     "reconstructions",

@@ -1,6 +1,6 @@
 """Pictures of images in rows and columns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jax.scipy.special import ndtri
@@ -56,6 +56,29 @@ def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int 
         blank = np.full((columns - short, *images.shape[1:]), _paper(images.shape[-1]))
         rows[-2:] = [np.concatenate([row, blank]) for row in rows[-2:]]
     return _bare_figure(tile(np.concatenate(rows), columns), "images above, reconstructions below")
+
+
+def labelled_rows(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
+    """Rows of images, each `[N, H, W, C]` in [0, 1], with their names at the left."""
+    picture = tile(np.concatenate(rows), len(rows[0]))
+    height, width, channels = picture.shape
+    inches, margin = 6.0, 0.9
+    size = (inches + margin, inches * height / width)
+    figure = Figure(figsize=size, dpi=_DOTS)
+    axes = figure.add_axes((margin / size[0], 0, inches / size[0], 1))
+    axes.imshow(
+        picture[..., 0] if channels == 1 else picture,
+        cmap="gray_r" if channels == 1 else None,
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        aspect="auto",
+    )
+    axes.set_axis_off()
+    for row, name in enumerate(names):
+        middle = 1 - (row + 0.5) / len(names)
+        figure.text((margin - 0.1) / size[0], middle, name, va="center", ha="right", fontsize=9)
+    return figure
 
 
 def manifold(decode: Callable[[np.ndarray], np.ndarray], side: int = 20) -> Figure:
