@@ -1,0 +1,56 @@
+"""How close restored images are to the clean ones, and filters to compare a denoiser with."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.metrics import psnr, ssim
+
+_EPSILON = 1e-7  # Keras's: a pixel that is surely 0 or 1, and wrong, costs 16 nats and not infinity
+
+
+def bce_per_pixel(restored: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of images in [0, 1], nats a pixel: `[N, H, W, C]` x 2 -> `[N]`.
+
+    Restored pixels are clipped to [1e-7, 1 - 1e-7] first, as `binary_crossentropy` of Keras does.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if restored.shape != clean.shape:
+        raise ValueError(f"restored {restored.shape} and clean {clean.shape} differ in shape")
+    p = np.clip(np.asarray(restored, np.float64), _EPSILON, 1 - _EPSILON)
+    losses = -(clean * np.log(p) + (1 - clean) * np.log1p(-p))
+    return losses.reshape(len(clean), -1).mean(axis=-1)
+
+
+def quality(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
+    """Means over images `[N, H, W, C]` in [0, 1]: BCE (nats a pixel), PSNR (dB) and SSIM.
+
+    The PSNR is the mean of the images' own; infinite if an image is restored exactly.
+
+    Raises:
+        ValueError: if the shapes differ or a side is under SSIM's 11 pixels.
+    """
+    x, y = jnp.asarray(restored, jnp.float32), jnp.asarray(clean, jnp.float32)
+    return {
+        "bce_per_pixel": float(bce_per_pixel(restored, clean).mean()),
+        "psnr": float(jnp.mean(psnr(x, y))),
+        "ssim": float(jnp.mean(ssim(x, y))),
+    }
+
+
+def filtered(noisy: np.ndarray, noise_mean: float) -> dict[str, np.ndarray]:
+    """Restorations of `[N, H, W, C]` without learning, by name, each in [0, 1].
+
+    `noisy` itself; `less_mean`, the noise's mean subtracted; `median`, a 3 x 3 median filter, and
+    `gaussian`, a Gaussian one of standard deviation 1 pixel, the mean subtracted from both. The
+    mean comes off after filtering: clipping first would make the background brighter.
+    """
+    from scipy import ndimage
+
+    guesses = {
+        "less_mean": noisy,
+        "median": ndimage.median_filter(noisy, size=(1, 3, 3, 1)),
+        "gaussian": ndimage.gaussian_filter(noisy, sigma=(0, 1, 1, 0)),
+    }
+    return {"noisy": noisy} | {k: np.clip(v - noise_mean, 0, 1) for k, v in guesses.items()}

@@ -1,0 +1,41 @@
+"""Pictures of the same images in several states, a named row each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aejax.figures.grids import tile
+
+
+def named_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Rows of images, `[N, H, W, C]` in [0, 1] each and all of one shape, named on the left.
+
+    Raises:
+        ValueError: if there are no rows, or they differ in shape.
+    """
+    shapes = {name: images.shape for name, images in rows.items()}
+    if len(set(shapes.values())) != 1:
+        raise ValueError(f"rows of images must be one or more and of one shape, not {shapes}")
+    columns, height, _, channels = next(iter(shapes.values()))
+    picture = tile(np.concatenate(list(rows.values())), columns)
+    longest = max(len(line) for name in rows for line in name.split("\n"))
+    label = 0.2 + 0.075 * longest  # inches that a name of 9 points takes
+    across = 6.0
+    down = across * picture.shape[0] / picture.shape[1]
+    figure = Figure(figsize=(label + across, down), dpi=150)
+    axes = figure.add_axes((label / (label + across), 0, across / (label + across), 1))
+    axes.imshow(
+        picture[..., 0] if channels == 1 else picture,
+        cmap="gray_r" if channels == 1 else None,
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        aspect="auto",
+    )
+    axes.set_axis_off()
+    for index, name in enumerate(rows):
+        centre = (index * (height + 1) + height / 2) / picture.shape[0]
+        place = (label - 0.1) / (label + across)
+        figure.text(place, 1 - centre, name, ha="right", va="center", fontsize=9)
+    return figure
