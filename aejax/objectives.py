@@ -101,3 +101,29 @@ def autoencoder(
         return loss, (metrics, extra)
 
     return loss_fn
+
+
+def penalised(
+    loss_fn: LossFn, penalty: Callable[[Any, jax.Array, jax.Array], jax.Array], weight: float
+) -> LossFn:
+    """`loss_fn` plus `weight` times the mean of a penalty.
+
+    Args:
+        loss_fn: any; its metrics are kept.
+        penalty: (params, images `[B, H, W, C]`, key) -> `[B]`.
+        weight: nats per unit of the penalty.
+
+    Returns:
+        A `LossFn` with the further metric `penalty`, not weighed.
+    """
+
+    def penalised_loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        loss_key, penalty_key = jax.random.split(key)
+        loss, (metrics, extra) = loss_fn(params, extra, batch, loss_key, step)
+        charge = batch_mean(penalty(params, batch["image"], penalty_key), batch.get("mask"))
+        loss = loss + weight * charge
+        return loss, (metrics | {"loss": loss, "penalty": charge}, extra)
+
+    return penalised_loss_fn

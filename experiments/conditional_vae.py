@@ -145,7 +145,8 @@ def results(
 def plain_codes(run: Run, train: ImageDataset, test: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
     """The codes of a VAE of the same nets that is not told the class, trained as long."""
     config: Any = run.config
-    model = models.functions(models.VAE(*config.nets(run.image_shape), latent_dim=config.latent_dim))
+    encoder, decoder = config.nets(run.image_shape)
+    model = models.functions(models.VAE(encoder, decoder, config.latent_dim))
     loss_fn = objectives.vae(model.apply, config.p_x().log_prob)
     init_key, key = jax.random.split(jax.random.key(config.seed))
     params = model.init(init_key, jnp.zeros((1, *run.image_shape)))

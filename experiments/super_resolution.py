@@ -91,7 +91,7 @@ def shrink(x: jax.Array, factor: int) -> jax.Array:
     return avg_pool(x, (factor, factor), (factor, factor))
 
 
-def as_small(z: jax.Array, image_shape: tuple[int, int, int], factor: int) -> jax.Array:
+def as_small(z: Any, image_shape: tuple[int, int, int], factor: int) -> Any:
     """Codes `[B, D]` -> small images `[B, H/f, W/f, C]`."""
     height, width, channels = image_shape
     return z.reshape(-1, height // factor, width // factor, channels)
@@ -101,17 +101,17 @@ def enlargements(run: Run, images: np.ndarray) -> dict[str, np.ndarray]:
     """Float images `[N, H, W, C]` shrunk and enlarged again, by each method and by the model."""
     config: Any = run.config
     small = run.encode(images)
-    ways = enlarged(np.asarray(as_small(small, run.image_shape, config.factor)), config.factor)
+    ways = enlarged(as_small(small, run.image_shape, config.factor), config.factor)
     return ways | {"model": run.decode(small)}
 
 
 def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
     """PSNR and SSIM of the model and of interpolation, and by how much it beats bicubic."""
     images = test.images[:10_000] / np.float32(255)
-    found = {}
+    whole, found = jnp.asarray(images), {}
     for name, restored in enlargements(run, images).items():
-        found[f"psnr_{name}"] = float(np.mean(psnr(images, restored)))
-        found[f"ssim_{name}"] = float(np.mean(ssim(images, restored)))
+        found[f"psnr_{name}"] = float(jnp.mean(psnr(whole, jnp.asarray(restored))))
+        found[f"ssim_{name}"] = float(jnp.mean(ssim(whole, jnp.asarray(restored))))
     found["psnr_over_bicubic"] = found["psnr_model"] - found["psnr_bicubic"]
     return found
 
@@ -125,7 +125,7 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     config: Any = run.config
     size = run.encode(images).shape[1]
     noise = np.random.default_rng(config.seed).uniform(size=(10, size)).astype(np.float32)
-    small = np.asarray(as_small(noise, run.image_shape, config.factor))
+    small = as_small(noise, run.image_shape, config.factor)
     shown = [enlarged(small, config.factor)["nearest"], run.decode(noise)]
     yield "from_noise", figures.labelled_rows(shown, ("noise", "model"))
     if run.history:

@@ -1,0 +1,148 @@
+"""Dense autoencoders with a code of 32: simple, sparse, k-sparse, deep, contractive.
+
+Chollet 2016, "Building autoencoders in Keras" (simple, l1, deep); Makhzani & Frey 2013
+(k_sparse); Rifai et al. 2011 (contractive). PCA of as many dimensions stands beside each.
+
+Command:   python experiments/sparse_autoencoder.py --kind l1
+           python experiments/sparse_autoencoder.py --kind deep --epochs 100
+Expected:  see the README's table of experiments
+Cost:      about twenty seconds on two cores, most of it the t-SNE picture
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+from aejax import figures, likelihoods, models, nets, objectives, penalties
+from aejax.data.dataset import ImageDataset
+from aejax.evaluation.probes import knn_accuracy, pca_codes
+from aejax.figures.codes import activity_histogram, tsne
+from aejax.nets.layers import num_elements
+from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
+from aejax.runs.commands import main
+from aejax.runs.config import Config as CommonConfig
+from aejax.runs.recipe import Recipe
+from aejax.runs.run import Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(CommonConfig):
+    """Train a dense autoencoder with a code that is held down, or use a trained one."""
+
+    name: ClassVar[str] = "sparse_autoencoder"
+
+    epochs: int = 50
+    """Passes over the training images."""
+    batch_size: int = 256
+    """Images a step."""
+    kind: Literal["simple", "l1", "k_sparse", "deep", "contractive"] = "simple"
+    """ReLU code; charged for its activity; its k largest units; 128-64 before it; sigmoid code,
+    charged for its Jacobian."""
+    latent_dim: int = 32
+    """Dimensions of the code."""
+    k: int = 8
+    """Units that an image keeps (--kind k_sparse)."""
+    activity: float = 1e-4
+    """Charge on a unit of activity, against the loss of a pixel as in Keras (--kind l1)."""
+    contraction: float = 0.1
+    """Nats for a unit of the Jacobian's squared norm (--kind contractive)."""
+
+    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
+        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
+        self.check()
+        hidden = (128, 64) if self.kind == "deep" else ()
+        encoders: dict[str, Callable[[], nn.Module]] = {
+            "k_sparse": lambda: KSparseEncoder(self.latent_dim, self.k),
+            "contractive": lambda: SigmoidEncoder(self.latent_dim),
+        }
+        dense = nets.MLPEncoder((*hidden, self.latent_dim))
+        encoder = encoders.get(self.kind, lambda: dense)()
+        decoder = nets.MLPDecoder(tuple(reversed(hidden)), image_shape)
+        model = models.functions(models.Autoencoder(encoder, decoder))
+        loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
+        return Recipe(
+            init=model.init,
+            loss_fn=self.held_down(loss_fn, model, image_shape),
+            optimizer=optax.adam(self.learning_rate),
+            encode=model.encode,
+            decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
+            sample_prior=None,
+            figures=pictures,
+            headline=lambda m: (
+                f"reconstruction {m['reconstruction']:.2f} nats "
+                f"({m['reconstruction_per_pixel']:.5f} a pixel)"
+            ),
+            results=results,
+        )
+
+    def check(self) -> None:
+        """Raises a `ValueError` for a size or a charge that makes no sense."""
+        if self.latent_dim < 1:
+            raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
+        if self.kind == "k_sparse" and not 1 <= self.k <= self.latent_dim:
+            raise ValueError(
+                f"--k {self.k} is not within 1 and the code's {self.latent_dim} units "
+                "(--latent-dim)"
+            )
+        for flag, value in (("activity", self.activity), ("contraction", self.contraction)):
+            if not value >= 0:
+                raise ValueError(f"--{flag} {value} is negative")
+
+    def held_down(
+        self, loss_fn: objectives.LossFn, model: Any, image_shape: tuple[int, int, int]
+    ) -> objectives.LossFn:
+        """The loss with the charge of this kind."""
+        if self.kind == "l1":
+            # Keras charges it beside the mean over pixels; here the loss is their sum.
+            weight = self.activity * num_elements(image_shape)
+            return objectives.penalised(
+                loss_fn, lambda params, x, key: penalties.activity(model.encode(params, x)), weight
+            )
+        if self.kind == "contractive":
+
+            def charge(params: Any, x: jax.Array, key: jax.Array) -> jax.Array:
+                kernel = params["encoder"]["Dense_0"]["kernel"]
+                return penalties.sigmoid_contraction(model.encode(params, x), kernel)
+
+            return objectives.penalised(loss_fn, charge, self.contraction)
+        return loss_fn
+
+
+def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+    """The model's error beside PCA's at equal code size, and how busy its code is."""
+    images = test.images[:10_000] / np.float32(255)
+    codes, test_codes = run.encode(train.images[:10_000]), run.encode(test.images[:10_000])
+    pca, test_pca, restored = pca_codes(train.images[:10_000], test.images[:10_000], codes.shape[1])
+    labels = train.labels[:10_000], test.labels[:10_000]
+    return {
+        "squared_error_per_pixel": float(np.mean((run.decode(test_codes) - images) ** 2)),
+        "squared_error_per_pixel_of_pca": float(np.mean((restored - images) ** 2)),
+        "mean_activation": float(np.mean(np.abs(test_codes))),
+        "share_of_zeros": float(np.mean(test_codes == 0)),
+        "knn_accuracy": knn_accuracy(codes, labels[0], test_codes, labels[1]),
+        "knn_accuracy_of_pca": knn_accuracy(pca, labels[0], test_pca, labels[1]),
+    }
+
+
+def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+    """The figures that a run leaves."""
+    images = figures.first_of_each_class(test, 20)
+    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
+    codes = run.encode(test.images[:1000])
+    yield "tsne", tsne(codes, test.labels[:1000], test.label_names)
+    yield "activity", activity_histogram(codes)
+    units = np.eye(codes.shape[1], dtype=np.float32) * np.abs(codes).max(axis=0, keepdims=True)
+    yield "units", figures.image_grid(run.decode(units), columns=8)
+    if run.history:
+        yield "curves", figures.curves(run.history, ("loss", "reconstruction"))
+
+
+if __name__ == "__main__":
+    main(Config)

@@ -1,0 +1,87 @@
+"""Penalties against the explicit Jacobian; the encoders and the script that use them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import aejax
+from aejax import nets, objectives, penalties
+from aejax.experiments import sparse_autoencoder
+from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
+
+
+def explicit_norms(encode, x):
+    jacobians = jax.vmap(jax.jacobian(lambda row: encode(row[None])[0]))(x)
+    return np.sum(np.asarray(jacobians).reshape(len(x), -1) ** 2, axis=-1)
+
+
+def test_one_layers_contraction_is_its_jacobians_norm():
+    x = jax.random.normal(jax.random.key(0), (4, 3, 2, 1))
+    net = SigmoidEncoder(5)
+    variables = net.init(jax.random.key(1), x)
+    code = net.apply(variables, x)
+    found = penalties.sigmoid_contraction(code, variables["params"]["Dense_0"]["kernel"])
+    np.testing.assert_allclose(
+        found, explicit_norms(lambda x: net.apply(variables, x), x), rtol=1e-5
+    )
+
+
+def test_hutchinsons_estimate_is_unbiased():
+    x = jax.random.normal(jax.random.key(0), (3, 4, 4, 1))
+    net = nets.MLPEncoder((8, 5))
+    variables = net.init(jax.random.key(1), x)
+
+    def encode(x):
+        return net.apply(variables, x)
+
+    keys = jax.random.split(jax.random.key(2), 4000)
+    draws = np.asarray(jax.vmap(lambda key: penalties.contraction(encode, x, key))(keys))
+    errors = draws.std(axis=0) / np.sqrt(len(draws))
+    assert np.all(np.abs(draws.mean(axis=0) - explicit_norms(encode, x)) < 4 * errors)
+
+
+def test_activity_is_the_sum_of_absolute_values():
+    np.testing.assert_allclose(penalties.activity(jnp.array([[1.0, -2.0], [0.0, 0.5]])), [3, 0.5])
+
+
+def test_k_units_are_kept_and_they_are_the_largest():
+    x = jax.random.normal(jax.random.key(0), (6, 4, 4, 1))
+    net = KSparseEncoder(10, 3)
+    variables = net.init(jax.random.key(1), x)
+    code = np.asarray(net.apply(variables, x))
+    units = np.asarray(KSparseEncoder(10, 10).apply(variables, x))
+    for row, whole in zip(code, units, strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(row), np.sort(np.argsort(whole)[-3:]))
+
+
+def test_a_penalty_is_weighed_and_reported():
+    def plain(params, extra, batch, key, step):
+        return jnp.float32(2), ({"loss": jnp.float32(2)}, extra)
+
+    loss_fn = objectives.penalised(plain, lambda params, x, key: x.sum(axis=(1, 2, 3)), 0.5)
+    batch = {"image": jnp.arange(3.0).reshape(3, 1, 1, 1), "mask": jnp.array([True, True, False])}
+    loss, (metrics, _) = loss_fn({}, {}, batch, jax.random.key(0), 0)
+    assert float(metrics["penalty"]) == 0.5
+    assert float(loss) == float(metrics["loss"]) == 2.25
+
+
+@pytest.mark.parametrize(("kind", "parameters"), [("simple", 50_992), ("deep", 222_384)])
+def test_keras_parameters(kind, parameters):
+    recipe = sparse_autoencoder.Config(kind=kind).build((28, 28, 1))
+    params = jax.eval_shape(recipe.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
+
+
+@pytest.mark.parametrize("kind", ["l1", "k_sparse", "contractive"])
+def test_every_kind_trains(kind, tmp_path):
+    run = aejax.run(sparse_autoencoder.Config(kind=kind, epochs=1, workdir=str(tmp_path / "r")))
+    assert ("penalty" in run.metrics) == (kind != "k_sparse")
+    names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
+    assert names == {"activity", "curves", "reconstructions", "tsne", "units"}
+
+
+@pytest.mark.parametrize("k", [0, 33])
+def test_a_k_that_does_not_fit_is_one_line(k):
+    with pytest.raises(ValueError, match=f"--k {k} is not within 1 and the code's 32 units"):
+        sparse_autoencoder.Config(kind="k_sparse", k=k).build((28, 28, 1))
