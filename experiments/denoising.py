@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from aejax import corruptions, figures, likelihoods, models, nets, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.evaluation.reconstruction import filtered, quality
-from aejax.figures.rows import named_rows
 from aejax.runs.commands import main
 from aejax.runs.config import Config as RunConfig
 from aejax.runs.recipe import Recipe
@@ -113,10 +112,13 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     rows = restorations(run, damaged(run.config, clean))
     yield (
         "denoised",
-        named_rows({"noisy": rows["noisy"], "denoised": rows["model"], "clean": clean}),
+        figures.named_rows({"noisy": rows["noisy"], "denoised": rows["model"], "clean": clean}),
     )
     names = ("noisy", "less the mean", "median filter", "Gaussian filter", "denoised")
-    yield "filters", named_rows(dict(zip(names, rows.values(), strict=True)) | {"clean": clean})
+    yield (
+        "filters",
+        figures.named_rows(dict(zip(names, rows.values(), strict=True)) | {"clean": clean}),
+    )
     if run.history:
         yield "curves", figures.curves(run.history, ("reconstruction",))
 

@@ -120,14 +120,14 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 10).astype(np.float32)
     ways = enlargements(run, images)
-    rows = [ways["nearest"], ways["bicubic"], ways["model"], images]
-    yield "super_resolution", figures.labelled_rows(rows, ("small", "bicubic", "model", "whole"))
+    rows = {"small": ways["nearest"], "bicubic": ways["bicubic"], "model": ways["model"]}
+    yield "super_resolution", figures.named_rows(rows | {"whole": images})
     config: Any = run.config
     size = run.encode(images).shape[1]
     noise = np.random.default_rng(config.seed).uniform(size=(10, size)).astype(np.float32)
     small = as_small(noise, run.image_shape, config.factor)
-    shown = [enlarged(small, config.factor)["nearest"], run.decode(noise)]
-    yield "from_noise", figures.labelled_rows(shown, ("noise", "model"))
+    shown = {"noise": enlarged(small, config.factor)["nearest"], "model": run.decode(noise)}
+    yield "from_noise", figures.named_rows(shown)
     if run.history:
         yield "curves", figures.curves(run.history, ("reconstruction",))
 

@@ -20,7 +20,6 @@ from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation.reconstruction import quality
 from aejax.experiments import denoising
-from aejax.figures.rows import named_rows
 from aejax.runs import directory as files
 from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.run import Run, load_run
@@ -115,7 +114,7 @@ def picture(runs: list[Run], tests: list[ImageDataset]) -> Figure:
         for name, images in (denoised(runs, clean) | {"clean": clean}).items():
             does = name if name in ("noisy", "clean") else f"by {name}'s model"
             rows[f"{run.config.dataset}\n{does}"] = images
-    return named_rows(rows)
+    return figures.named_rows(rows)
 
 
 def main() -> None:

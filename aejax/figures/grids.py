@@ -1,6 +1,6 @@
 """Pictures of images in rows and columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jax.scipy.special import ndtri
@@ -32,7 +32,7 @@ def _paper(channels: int) -> float:
 def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 1) -> Figure:
     """A grid of images `[N, H, W, C]` in [0, 1], as square as can be unless told the columns."""
     columns = columns or int(np.ceil(np.sqrt(len(images))))
-    return _bare_figure(tile(images, columns, gap))
+    return bare_figure(tile(images, columns, gap))
 
 
 def first_of_each_class(data: ImageDataset, count: int) -> np.ndarray:
@@ -55,30 +55,7 @@ def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int 
     if 0 < short < columns:  # the last pair is filled up with white
         blank = np.full((columns - short, *images.shape[1:]), _paper(images.shape[-1]))
         rows[-2:] = [np.concatenate([row, blank]) for row in rows[-2:]]
-    return _bare_figure(tile(np.concatenate(rows), columns), "images above, reconstructions below")
-
-
-def labelled_rows(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
-    """Rows of images, each `[N, H, W, C]` in [0, 1], with their names at the left."""
-    picture = tile(np.concatenate(rows), len(rows[0]))
-    height, width, channels = picture.shape
-    inches, margin = 6.0, 0.9
-    size = (inches + margin, inches * height / width)
-    figure = Figure(figsize=size, dpi=_DOTS)
-    axes = figure.add_axes((margin / size[0], 0, inches / size[0], 1))
-    axes.imshow(
-        picture[..., 0] if channels == 1 else picture,
-        cmap="gray_r" if channels == 1 else None,
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
-        aspect="auto",
-    )
-    axes.set_axis_off()
-    for row, name in enumerate(names):
-        middle = 1 - (row + 0.5) / len(names)
-        figure.text((margin - 0.1) / size[0], middle, name, va="center", ha="right", fontsize=9)
-    return figure
+    return bare_figure(tile(np.concatenate(rows), columns), "images above, reconstructions below")
 
 
 def manifold(decode: Callable[[np.ndarray], np.ndarray], side: int = 20) -> Figure:
@@ -102,17 +79,21 @@ def square(
 def _decoded_plane(decode: Callable[[np.ndarray], np.ndarray], steps: np.ndarray) -> Figure:
     z1, z2 = np.meshgrid(steps, steps[::-1])
     codes = np.stack([z1.ravel(), z2.ravel()], axis=-1)
-    return _bare_figure(tile(decode(codes), len(steps), gap=0))
+    return bare_figure(tile(decode(codes), len(steps), gap=0))
 
 
-def _bare_figure(image: np.ndarray, title: str | None = None) -> Figure:
-    """One picture without axes, every pixel the same whole number of dots."""
+def bare_figure(image: np.ndarray, title: str | None = None, margin: float = 0.0) -> Figure:
+    """One picture `[H, W, C]` without axes, every pixel the same whole number of dots.
+
+    `margin` inches are left free at its left.
+    """
     height, width, channels = image.shape
     dots = max(1, round(6 * _DOTS / max(height, width)))
     header = 0.3 if title else 0.0
-    size = (width * dots / _DOTS, height * dots / _DOTS + header)
+    size = (width * dots / _DOTS + margin, height * dots / _DOTS + header)
     figure = Figure(figsize=size, dpi=_DOTS)
-    axes = figure.add_axes((0, 0, 1, 1 - header / size[1]))
+    left = margin / size[0]
+    axes = figure.add_axes((left, 0, 1 - left, 1 - header / size[1]))
     axes.imshow(
         image[..., 0] if channels == 1 else image,
         cmap="gray_r" if channels == 1 else None,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from aejax.figures.grids import tile
+from aejax.figures.grids import bare_figure, tile
 
 
 def named_rows(rows: Mapping[str, np.ndarray]) -> Figure:
@@ -17,25 +17,13 @@ def named_rows(rows: Mapping[str, np.ndarray]) -> Figure:
     shapes = {name: images.shape for name, images in rows.items()}
     if len(set(shapes.values())) != 1:
         raise ValueError(f"rows of images must be one or more and of one shape, not {shapes}")
-    columns, height, _, channels = next(iter(shapes.values()))
+    columns, height, _, _ = next(iter(shapes.values()))
     picture = tile(np.concatenate(list(rows.values())), columns)
     longest = max(len(line) for name in rows for line in name.split("\n"))
-    label = 0.2 + 0.075 * longest  # inches that a name of 9 points takes
-    across = 6.0
-    down = across * picture.shape[0] / picture.shape[1]
-    figure = Figure(figsize=(label + across, down), dpi=150)
-    axes = figure.add_axes((label / (label + across), 0, across / (label + across), 1))
-    axes.imshow(
-        picture[..., 0] if channels == 1 else picture,
-        cmap="gray_r" if channels == 1 else None,
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
-        aspect="auto",
-    )
-    axes.set_axis_off()
+    margin = 0.2 + 0.075 * longest  # inches that a name of 9 points takes
+    figure = bare_figure(picture, margin=margin)
+    place = (margin - 0.1) / figure.get_figwidth()
     for index, name in enumerate(rows):
         centre = (index * (height + 1) + height / 2) / picture.shape[0]
-        place = (label - 0.1) / (label + across)
         figure.text(place, 1 - centre, name, ha="right", va="center", fontsize=9)
     return figure
