@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 UNLABELLED = -1
@@ -42,3 +44,8 @@ class ImageDataset:
         """`(H, W, C)`."""
         _, height, width, channels = self.images.shape
         return height, width, channels
+
+
+def as_float(images: jax.Array) -> jax.Array:
+    """Images as models take them: uint8 becomes float32 in [0, 1], floats stay as they are."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import ImageDataset, as_float
 from aejax.nets.layers import Conv
 from aejax.objectives import Batch, LossFn, Metrics, batch_mean
 
@@ -89,7 +89,7 @@ def cross_entropy(apply_fn: Callable[..., Any]) -> LossFn:
 
 def _as_classifier(model: ConvClassifier, params: Any) -> Classifier:
     def by_rows(function: Callable[[jax.Array], Any]) -> Callable[[Any], np.ndarray]:
-        compiled = jax.jit(lambda x: function(_as_float(x)))
+        compiled = jax.jit(lambda x: function(as_float(x)))
 
         def over(images: Any) -> np.ndarray:
             images = np.asarray(images)
@@ -106,7 +106,3 @@ def _as_classifier(model: ConvClassifier, params: Any) -> Classifier:
         classify=by_rows(label),
         features=by_rows(lambda x: model.apply({"params": params}, x, method="features")),
     )
-
-
-def _as_float(images: jax.Array) -> jax.Array:
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images

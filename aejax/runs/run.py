@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import ImageDataset, as_float
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
@@ -97,7 +97,7 @@ class Run:
         return evaluate(self.state)
 
     def _by_rows(self, function: Any, x: np.ndarray) -> np.ndarray:
-        compiled = jax.jit(lambda params, rows: function(params, _as_float(rows)))
+        compiled = jax.jit(lambda params, rows: function(params, as_float(rows)))
         parts = [
             np.asarray(compiled(self.state.params, x[i : i + _ROWS]))
             for i in range(0, max(1, len(x)), _ROWS)
@@ -253,7 +253,3 @@ def _config_class(experiment: str) -> type[Config]:
             f"experiment {experiment!r} cannot be imported ({error}): give load_run its Config"
         ) from error
     return module.Config
-
-
-def _as_float(images: jax.Array) -> jax.Array:
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
