@@ -32,6 +32,8 @@ class Recipe:
         headline: test metrics -> the line that ends a run.
         results: (run, training data, test data) -> further numbers, by name, which a finished run
             prints and leaves in `results.json`.
+        epoch_figures: (params, test data) -> named figures that every epoch leaves, in
+            `figures/epochs/NAME_EPOCH.png`.
         train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
             losses; `optimizer.init` still makes the optimiser's state.
     """
@@ -45,6 +47,7 @@ class Recipe:
     figures: "Callable[[Run, ImageDataset], Iterator[tuple[str, Figure]]]"
     headline: Callable[[dict[str, float]], str]
     results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
+    epoch_figures: "Callable[[Any, ImageDataset], Iterator[tuple[str, Figure]]] | None" = None
     train_step: TrainStep | None = None
 
     def step(self) -> TrainStep:

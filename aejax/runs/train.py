@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -82,6 +83,7 @@ def train_run(
                     files.append_metrics(workdir, records)
                     events.write(records)
                     history += records
+                    _draw_epoch(recipe, progress, test_data, workdir / files.FIGURES / "epochs")
                     if _is_due(config, progress.epoch):
                         checkpoints.save(_checkpoint(progress), records[-1]["loss"])
                 if interrupted() and not _is_last(config, progress):
@@ -123,6 +125,14 @@ def _resume(
     if checkpoints.steps():
         start = checkpoints.restore(jax.device_put(start, replicated(mesh)))
     return start, files.rewind_metrics(config.directory(), int(start.state.step))
+
+
+def _draw_epoch(recipe: Recipe, progress: Progress, test_data: ImageDataset, folder: Path) -> None:
+    if recipe.epoch_figures is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in recipe.epoch_figures(progress.state.params, test_data):
+        figure.savefig(folder / f"{name}_{progress.epoch:03d}.png", dpi=150)
 
 
 def _checkpoint(progress: Progress) -> Checkpoint:
