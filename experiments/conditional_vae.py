@@ -1,4 +1,4 @@
-"""Conditional VAE: the class is given, z keeps the style (Sohn, Lee & Yan 2015; Kingma et al. 2014).
+"""Conditional VAE: the class is given, z keeps the style (Sohn, Lee & Yan 2015).
 
 Codes are `[z, one-hot of the class]`: an image's class is the one whose ELBO, at the posterior's
 mean, is highest.

@@ -1,8 +1,8 @@
 """The lesson's dense VAE, 784-512-2-512-784, right and as the lesson has it.
 
-AI for Beginners, lesson 9, after Chollet 2016, "Building autoencoders in Keras". There the encoder's
-second head s is the log of the standard deviation in the sampling and the log of the variance in
-the divergence, which is then no bound on anything: --slip trains that loss.
+AI for Beginners, lesson 9, after Chollet 2016, "Building autoencoders in Keras". There the second
+head s of the encoder is the log of the standard deviation in the sampling and the log of the
+variance in the divergence, which is then no bound on anything: --slip trains that loss.
 
 Command:   python experiments/lesson_vae.py
            python experiments/lesson_vae.py --slip

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure

@@ -1,6 +1,8 @@
 """Strict settings for every test: eight CPU devices, no silent broadcasting, no key used twice."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 # Tests compile far more than they compute: without LLVM's costly passes they take a quarter.
@@ -60,3 +62,22 @@ def images():
         ("a", "b", "c"),
         "random",
     )
+
+
+@pytest.fixture
+def start():
+    """Starts a script of experiments/ as a person does: (name, *flags) -> the finished process."""
+
+    def start_script(name, *flags):
+        return subprocess.run(
+            [sys.executable, str(_EXPERIMENTS / name), *flags],
+            env=os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return start_script
+
+
+_EXPERIMENTS = Path(__file__).parent.parent / "experiments"

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +12,8 @@ from sklearn.metrics import log_loss
 import aejax
 from aejax.evaluation.reconstruction import bce_per_pixel, filtered, quality
 from aejax.experiments import denoising, wrong_data
-from aejax.figures.rows import named_rows
+from aejax.figures import named_rows
 from aejax.runs.run import Run
-
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-
-
-def start(script, *flags):
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, str(EXPERIMENTS / script), *flags],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_quality_is_that_of_scikit_image_and_scikit_learn():
@@ -93,7 +78,7 @@ def test_each_noise_is_its_own_the_test_noise_is_fixed_and_there_is_no_other():
         denoising.Config(noise="fog").build((28, 28, 1))
 
 
-def test_the_script_denoises_and_compares():
+def test_the_script_denoises_and_compares(start):
     flags = ["--epochs", "1", "--batch-size", "20", "--noise", "salt_and_pepper"]
     done = start("denoising.py", *flags, "--workdir", "r")
     assert done.returncode == 0, done.stderr
@@ -110,7 +95,7 @@ def test_the_script_denoises_and_compares():
     assert wrong_data.opened("--first", "r").image_shape == (28, 28, 1)
 
 
-def test_wrong_runs_are_one_line(tmp_path):
+def test_wrong_runs_are_one_line(start, tmp_path):
     done = start("wrong_data.py", "--first", "nothing")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [

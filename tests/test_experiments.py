@@ -3,24 +3,9 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-
-
-def start(script, *flags):
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, str(EXPERIMENTS / script), *flags],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +24,7 @@ def start(script, *flags):
         ),
     ],
 )
-def test_a_script_trains_and_leaves_its_figures(script, flags, figures):
+def test_a_script_trains_and_leaves_its_figures(start, script, flags, figures):
     done = start(script, "--epochs", "1", "--workdir", "r", *flags)
     assert done.returncode == 0, done.stderr
     assert "images/s" in done.stderr
@@ -59,21 +44,21 @@ def test_an_opened_run_is_found_by_its_name():
         opened.sample(None, 3)
 
 
-def test_fashion_mnist_trains_from_its_data_dir(fashion_mnist_dir):
+def test_fashion_mnist_trains_from_its_data_dir(start, fashion_mnist_dir):
     flags = ["--dataset", "fashion_mnist", "--data-dir", fashion_mnist_dir, "--epochs", "1"]
     done = start("vae.py", *flags, "--hidden", "64", "--batch-size", "500", "--workdir", "r")
     assert done.returncode == 0, done.stderr
     assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] < 340
 
 
-def test_help_reads_well():
+def test_help_reads_well(start):
     done = start("vae.py", "--help")
     assert done.returncode == 0
     assert "usage: vae.py [train|evaluate|encode|reconstruct|sample]" in done.stdout
     assert "Dimensions of the latent." in done.stdout
 
 
-def test_a_wrong_flag_is_one_line():
+def test_a_wrong_flag_is_one_line(start):
     done = start("vae.py", "--latent_dims", "3")
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
@@ -81,14 +66,14 @@ def test_a_wrong_flag_is_one_line():
 
 
 @pytest.mark.parametrize("net", ["mlp", "lesson"])
-def test_throughput_prints_its_ratio(net):
+def test_throughput_prints_its_ratio(start, net):
     done = start("throughput.py", "--net", net, "--images", "500", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert "of the peak" in done.stdout
     assert "resident / stream" in done.stdout
 
 
-def test_comparing_without_pytorch_is_one_line():
+def test_comparing_without_pytorch_is_one_line(start):
     if importlib.util.find_spec("torch"):
         pytest.skip("PyTorch is installed")
     done = start("throughput.py", "--compare", "torch")
