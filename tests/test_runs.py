@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -18,7 +19,7 @@ import aejax
 from aejax import latents, models, objectives
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
-from aejax.runs.recipe import Recipe
+from aejax.runs.recipe import Recipe, scheduled
 
 SMALL = ["--hidden", "16", "--epochs", "2", "--batch-size", "400", "--checkpoint-every", "1"]
 
@@ -251,6 +252,27 @@ def test_resuming_with_another_architecture_names_the_fields(capsys):
     message = refused(capsys, "--resume", "--hidden", "17", "--latent-dim", "3")
     assert "--hidden [17] (the run has [16]), --latent-dim 3 (the run has 2)" in message
     assert "--epochs" not in message
+
+
+def test_a_cosine_rises_falls_and_ends_at_zero():
+    recipe = scheduled(config(learning_rate=0.5).build((28, 28, 1)), "cosine", 200)
+    params = {"w": jnp.zeros(())}
+    state, rates = recipe.optimizer.init(params), []
+    for _ in range(200):
+        updates, state = recipe.optimizer.update({"w": jnp.ones(())}, state, params)
+        rates.append(-float(updates["w"]))
+    # Adam's update is its rate wherever the gradient is constant.
+    t = np.arange(200)
+    cosine = 0.25 * (1 + np.cos(np.pi * (t - 4) / 196))
+    np.testing.assert_allclose(rates, np.where(t < 4, 0.5 * t / 4, cosine), atol=2e-5)
+
+
+def test_a_cosine_run_is_not_prolonged(capsys):
+    train("--workdir", "long", "--schedule", "cosine")
+    error = refused(
+        capsys, "--workdir", "long", "--schedule", "cosine", "--epochs", "3", "--resume"
+    )
+    assert "--epochs 3 (the run has 2)" in error
 
 
 def test_a_damaged_config_is_one_line(capsys):

@@ -25,6 +25,8 @@ class Config:
     """Images a step."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate throughout, or its rise over 2% of the steps and a cosine down to 0."""
     seed: int = 0
     """Seed of parameters, shuffling and noise."""
     workdir: str | None = None
@@ -73,10 +75,12 @@ def check_config(config: Config) -> None:
 def check_resumable(config: Config, saved: dict[str, object]) -> None:
     """Raises a `UsageError` naming the fields in which `config` differs from the run's own."""
     current = to_json(config)
+    # A cosine reaches 0 at the last epoch: with more of them every step would be another.
+    may_change = RESUMABLE - ({"epochs"} if config.schedule == "cosine" else set())
     differing = [
         f"{_flag(field)} {current.get(field)} (the run has {saved.get(field)})"
         for field in sorted(current.keys() | saved.keys())
-        if field not in RESUMABLE and current.get(field) != saved.get(field)
+        if field not in may_change and current.get(field) != saved.get(field)
     ]
     if differing:
         raise UsageError(

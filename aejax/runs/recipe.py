@@ -31,7 +31,7 @@ class Recipe:
         figures: (run, test data) -> the named figures that a run leaves.
         headline: test metrics -> the line that ends a run.
         results: (run, training data, test data) -> further numbers, by name, which a finished run
-            prints and leaves in `results.json`.
+            prints and leaves in `results.json` before it draws its figures.
         epoch_figures: (params, test data) -> named figures that every epoch leaves, in
             `figures/epochs/NAME_EPOCH.png`.
         train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
@@ -53,3 +53,20 @@ class Recipe:
     def step(self) -> TrainStep:
         """The update: (state, batch) -> (state, metrics)."""
         return self.train_step or make_train_step(self.loss_fn, self.optimizer)
+
+
+def scheduled(recipe: Recipe, schedule: str, steps: int) -> Recipe:
+    """The recipe with every update scaled by a schedule from 0 to 1 and down to 0 over `steps`.
+
+    The updates of Adam and its kin are proportional to the learning rate, so this schedules it.
+
+    Raises:
+        ValueError: for a schedule other than "constant" where the recipe has a step of its own.
+    """
+    if schedule == "constant":
+        return recipe
+    if recipe.train_step is not None:
+        raise ValueError(f"--schedule {schedule} is not for models of several losses: leave it out")
+    factor = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(steps // 50, 1), max(steps, 2))
+    optimizer = optax.chain(recipe.optimizer, optax.scale_by_schedule(factor))
+    return dataclasses.replace(recipe, optimizer=optimizer)

@@ -18,7 +18,7 @@ from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_config, check_resumable, from_json, to_json
-from aejax.runs.recipe import Recipe
+from aejax.runs.recipe import Recipe, scheduled
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
@@ -124,7 +124,7 @@ def run(config: Config) -> Run:
     train_data = load_dataset(config.dataset, "train", config.data_dir)
     test_data = load_dataset(config.dataset, "test", config.data_dir)
     check_batch_size(config.batch_size, len(train_data), mesh.size)
-    recipe = _build(config, train_data.image_shape)
+    recipe = _build(config, train_data)
     state = _initial_state(config, recipe, train_data)
     if saved is None:
         described = _describe(config, train_data)
@@ -161,7 +161,7 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         tuple(saved["label_names"]),
         config.dataset,
     )
-    recipe = _build(config, blank.image_shape)
+    recipe = _build(config, blank)
     state = _initial_state(config, recipe, blank)
     with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
         state = checkpoints.restore(checkpoint_like(recipe, state, blank.image_shape)).state
@@ -176,9 +176,10 @@ def _mesh(config: Config) -> Mesh:
         raise UsageError(f"--{error}") from None
 
 
-def _build(config: Config, image_shape: tuple[int, int, int]) -> Recipe:
+def _build(config: Config, train_data: ImageDataset) -> Recipe:
+    steps = config.epochs * (len(train_data) // config.batch_size)
     try:
-        return config.build(image_shape)
+        return scheduled(config.build(train_data.image_shape), config.schedule, steps)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -226,12 +227,6 @@ def _finish(
         "images_per_second": float(np.median(rates)) if rates else None,
     }
     files.write_json(run.workdir / files.SUMMARY, summary)
-    folder = run.workdir / files.FIGURES
-    folder.mkdir(exist_ok=True)
-    names = []
-    for name, figure in run.recipe.figures(run, test_data):
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        names.append(name)
     if run.metrics:
         print(f"test, {len(test_data):,} images: {run.recipe.headline(run.metrics)}")
     if run.recipe.results is not None:
@@ -239,6 +234,12 @@ def _finish(
         files.write_json(run.workdir / files.RESULTS, results)
         for name, value in results.items():
             print(f"  {name:40s} {value:.4g}")
+    folder = run.workdir / files.FIGURES
+    folder.mkdir(exist_ok=True)
+    names = []
+    for name, figure in run.recipe.figures(run, test_data):
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        names.append(name)
     print(f"figures in {folder}/: {', '.join(names)}")
 
 
