@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.latents import DiagonalGaussian
+from aejax.nets.layers import GLOROT
 
 
 class Autoencoder(nn.Module):
@@ -22,7 +23,7 @@ class Autoencoder(nn.Module):
 
     def setup(self) -> None:
         if self.latent_dim is not None:
-            self.code = nn.Dense(self.latent_dim)
+            self.code = nn.Dense(self.latent_dim, kernel_init=GLOROT)
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Images `[B, H, W, C]` -> codes `[B, latent_dim]`."""
@@ -52,8 +53,8 @@ class VAE(nn.Module):
     latent_dim: int
 
     def setup(self) -> None:
-        self.mean = nn.Dense(self.latent_dim)
-        self.log_sigma = nn.Dense(self.latent_dim)
+        self.mean = nn.Dense(self.latent_dim, kernel_init=GLOROT)
+        self.log_sigma = nn.Dense(self.latent_dim, kernel_init=GLOROT)
 
     def encode(self, x: jax.Array) -> DiagonalGaussian:
         """Images `[B, H, W, C]` -> the posterior q(z|x) over `[B, latent_dim]`."""
@@ -88,9 +89,9 @@ class ConditionalVAE(nn.Module):
     width: int = 128
 
     def setup(self) -> None:
-        self.joined = nn.Dense(self.width)
-        self.mean = nn.Dense(self.latent_dim)
-        self.log_sigma = nn.Dense(self.latent_dim)
+        self.joined = nn.Dense(self.width, kernel_init=GLOROT)
+        self.mean = nn.Dense(self.latent_dim, kernel_init=GLOROT)
+        self.log_sigma = nn.Dense(self.latent_dim, kernel_init=GLOROT)
 
     def encode(self, x: jax.Array, labels: jax.Array) -> DiagonalGaussian:
         """Images `[B, H, W, C]`, labels `[B]` -> the posterior q(z|x, y) over `[B, latent_dim]`."""

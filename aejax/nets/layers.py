@@ -12,6 +12,10 @@ from aejax.nets.convolution import convolution
 
 Shape = tuple[int, int, int]
 
+# Glorot & Bengio 2010, equation 16, which Keras begins with. Flax's own default, by the inputs
+# alone, makes the wide layer from a narrow code to an image begin with too large weights.
+GLOROT = nn.initializers.glorot_uniform()
+
 
 def num_elements(image_shape: Shape) -> int:
     """Pixels times channels of an `(H, W, C)` image."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from aejax.nets.layers import Shape, num_elements
+from aejax.nets.layers import GLOROT, Shape, num_elements
 
 
 class MLPEncoder(nn.Module):
@@ -17,7 +17,7 @@ class MLPEncoder(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            x = nn.relu(nn.Dense(width)(x))
+            x = nn.relu(nn.Dense(width, kernel_init=GLOROT)(x))
         return x
 
 
@@ -30,8 +30,8 @@ class MLPDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
         for width in self.hidden:
-            z = nn.relu(nn.Dense(width)(z))
-        outputs = nn.Dense(num_elements(self.image_shape))(z)
+            z = nn.relu(nn.Dense(width, kernel_init=GLOROT)(z))
+        outputs = nn.Dense(num_elements(self.image_shape), kernel_init=GLOROT)(z)
         return outputs.reshape(z.shape[0], *self.image_shape)
 
 

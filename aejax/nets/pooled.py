@@ -4,11 +4,12 @@ Chollet 2016, "Building autoencoders in Keras".
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 
-from aejax.nets.layers import Conv, Shape
+from aejax.nets.layers import GLOROT, Conv, Shape
 from aejax.nets.pooling import max_pool, upsample
 
 KERNEL = (3, 3)
@@ -23,7 +24,7 @@ class PoolEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for width in self.channels:
-            x = max_pool(nn.relu(Conv(width, KERNEL)(x)), PAIR, PAIR, "SAME")
+            x = max_pool(nn.relu(_conv(width)(x)), PAIR, PAIR, "SAME")
         return x.reshape(x.shape[0], -1)
 
 
@@ -47,12 +48,16 @@ class PoolDecoder(nn.Module):
         pads = closing_pads(self.image_shape, len(self.channels))
         grid = (*coarse_sides(self.image_shape, len(self.channels)), self.channels[0])
         if self.dense:
-            z = nn.relu(nn.Dense(grid[0] * grid[1] * grid[2])(z))
+            z = nn.relu(nn.Dense(grid[0] * grid[1] * grid[2], kernel_init=GLOROT)(z))
         x = z.reshape(z.shape[0], *grid)
         for width in self.channels[:-1]:
-            x = upsample(nn.relu(Conv(width, KERNEL)(x)), PAIR)
-        x = upsample(nn.relu(Conv(self.channels[-1], KERNEL, padding=pads)(x)), PAIR)
-        return Conv(self.image_shape[-1], KERNEL)(x)
+            x = upsample(nn.relu(_conv(width)(x)), PAIR)
+        x = upsample(nn.relu(_conv(self.channels[-1], pads)(x)), PAIR)
+        return _conv(self.image_shape[-1])(x)
+
+
+def _conv(features: int, padding: Any = "SAME") -> Conv:
+    return Conv(features, KERNEL, padding=padding, kernel_init=GLOROT)
 
 
 def pooled_pair(

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from aejax.nets.layers import GLOROT
+
 
 class KSparseEncoder(nn.Module):
     """A linear layer of which each image keeps its k largest units, the others 0.
@@ -16,7 +18,7 @@ class KSparseEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        units = nn.Dense(self.features)(x.reshape(len(x), -1))
+        units = nn.Dense(self.features, kernel_init=GLOROT)(x.reshape(len(x), -1))
         least = jax.lax.top_k(units, self.k)[0][:, -1:]
         return jnp.where(units >= least, units, 0)
 
@@ -28,4 +30,4 @@ class SigmoidEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nn.sigmoid(nn.Dense(self.features)(x.reshape(len(x), -1)))
+        return nn.sigmoid(nn.Dense(self.features, kernel_init=GLOROT)(x.reshape(len(x), -1)))
