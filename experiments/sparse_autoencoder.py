@@ -2,6 +2,7 @@
 
 Chollet 2016, "Building autoencoders in Keras" (simple, l1, deep); Makhzani & Frey 2013
 (k_sparse); Rifai et al. 2011 (contractive). PCA of as many dimensions stands beside each.
+Published for MNIST, nats a pixel: simple 0.09, l1 0.10, deep 0.08.
 
 Command:   python experiments/sparse_autoencoder.py --kind l1
            python experiments/sparse_autoencoder.py --kind deep --epochs 100
@@ -11,6 +12,7 @@ Cost:      about twenty seconds on two cores, most of it the t-SNE picture
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -41,9 +43,9 @@ class Config(CommonConfig):
     """Passes over the training images."""
     batch_size: int = 256
     """Images a step."""
-    kind: Literal["simple", "l1", "k_sparse", "deep", "contractive"] = "simple"
+    kind: Literal["simple", "l1", "k_sparse", "deep", "contractive", "deep_contractive"] = "simple"
     """ReLU code; charged for its activity; its k largest units; 128-64 before it; sigmoid code,
-    charged for its Jacobian."""
+    charged for its Jacobian, exactly; deep, charged for an estimate of its Jacobian."""
     latent_dim: int = 32
     """Dimensions of the code."""
     k: int = 8
@@ -51,12 +53,12 @@ class Config(CommonConfig):
     activity: float = 1e-4
     """Charge on a unit of activity, against the loss of a pixel as in Keras (--kind l1)."""
     contraction: float = 0.1
-    """Nats for a unit of the Jacobian's squared norm (--kind contractive)."""
+    """Nats for a unit of the Jacobian's squared norm (the contractive kinds)."""
 
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         self.check()
-        hidden = (128, 64) if self.kind == "deep" else ()
+        hidden = (128, 64) if self.kind.startswith("deep") else ()
         encoders: dict[str, Callable[[], nn.Module]] = {
             "k_sparse": lambda: KSparseEncoder(self.latent_dim, self.k),
             "contractive": lambda: SigmoidEncoder(self.latent_dim),
@@ -98,20 +100,26 @@ class Config(CommonConfig):
         self, loss_fn: objectives.LossFn, model: Any, image_shape: tuple[int, int, int]
     ) -> objectives.LossFn:
         """The loss with the charge of this kind."""
-        if self.kind == "l1":
+        charges: dict[str, tuple[Callable[..., jax.Array], float]] = {
             # Keras charges it beside the mean over pixels; here the loss is their sum.
-            weight = self.activity * num_elements(image_shape)
-            return objectives.penalised(
-                loss_fn, lambda params, x, key: penalties.activity(model.encode(params, x)), weight
-            )
-        if self.kind == "contractive":
-
-            def charge(params: Any, x: jax.Array, key: jax.Array) -> jax.Array:
-                kernel = params["encoder"]["Dense_0"]["kernel"]
-                return penalties.sigmoid_contraction(model.encode(params, x), kernel)
-
-            return objectives.penalised(loss_fn, charge, self.contraction)
-        return loss_fn
+            "l1": (
+                lambda params, x, key: penalties.activity(model.encode(params, x)),
+                self.activity * num_elements(image_shape),
+            ),
+            "contractive": (
+                lambda params, x, key: penalties.sigmoid_contraction(
+                    model.encode(params, x), params["encoder"]["Dense_0"]["kernel"]
+                ),
+                self.contraction,
+            ),
+            "deep_contractive": (
+                lambda params, x, key: penalties.contraction(partial(model.encode, params), x, key),
+                self.contraction,
+            ),
+        }
+        if self.kind not in charges:
+            return loss_fn
+        return objectives.penalised(loss_fn, *charges[self.kind])
 
 
 def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
