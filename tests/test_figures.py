@@ -9,6 +9,7 @@ from scipy import stats
 
 from aejax import figures
 from aejax.data.dataset import ImageDataset
+from aejax.figures.codes import code_maps
 
 
 def random_images(*shape):
@@ -166,3 +167,44 @@ def test_a_pixel_is_a_whole_number_of_dots(channels, shape):
 
 def test_latent_scatter_of_a_single_code():
     assert figures.latent_scatter(np.zeros((1, 5)), np.zeros(1, int), ("a",)).axes
+
+
+def test_stability_goes_through_its_points():
+    figure = figures.stability([0, 0.5, 2], [1, 0.8, 0.3])
+    rendered(figure)
+    np.testing.assert_array_equal(
+        figure.axes[0].lines[0].get_xydata(), [[0, 1], [0.5, 0.8], [2, 0.3]]
+    )
+    assert figure.axes[0].get_ylim()[0] == 0
+
+
+def test_information_has_the_curve_of_codes_that_are_standard_normal_as_a_whole():
+    """Means drawn from N(0, 1 - sigma^2): the average KL, by scipy's densities, lies on it."""
+    sigma = np.array([0.1, 0.5, 0.9])
+    mean = np.random.default_rng(0).normal(0, np.sqrt(1 - sigma**2), (20_000, 3))
+    z = mean + sigma * np.random.default_rng(1).normal(size=mean.shape)
+    kl = np.mean(stats.norm.logpdf(z, mean, sigma) - stats.norm.logpdf(z), axis=0)
+    figure = figures.information(kl, sigma)
+    rendered(figure)
+    (line,), (points,) = figure.axes[0].lines, figure.axes[0].collections
+    np.testing.assert_allclose(np.asarray(points.get_offsets()), np.stack([sigma, kl], axis=-1))
+    curve = np.interp(np.log(sigma), np.log(line.get_xdata()), line.get_ydata())
+    np.testing.assert_allclose(curve, kl, atol=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_code_maps_stand_beside_their_images(channels):
+    images, maps = random_images(2, 7, 6, channels), 4 * random_images(2, 2, 3, 5)
+    figure = code_maps(images, maps)
+    rendered(figure)
+    picture = drawn(figure).reshape(2 * 7 + 3, 6 * 6 + 5 * 3, channels)
+    for row in range(2):
+        cells = picture[10 * row : 10 * row + 7]
+        np.testing.assert_array_equal(cells[:, :6], images[row])
+        for k in range(
+            5
+        ):  # pixel (y, x) of a map of 2 x 3 is rows 4 y to 4 y + 3, columns 2 x, ...
+            cell = cells[:, 9 * (k + 1) : 9 * (k + 1) + 6]
+            expected = maps[row, :, :, k].repeat(4, axis=0)[:7].repeat(2, axis=1) / maps.max()
+            np.testing.assert_allclose(cell, expected[..., None] + np.zeros(channels), rtol=1e-6)
+    assert f"{maps.max():.3g}" in figure.texts[0].get_text()

@@ -9,11 +9,15 @@ from scipy import stats
 from aejax.experiments import lesson_vae
 from aejax.latents import DiagonalGaussian
 
+# The autoencoder's 4,385, two heads of 2 on the code of 128, and a Dense layer back to it.
+CONV = 4385 + 2 * (128 * 2 + 2) + (2 * 128 + 128)
 
-def test_the_lessons_parameters():
-    recipe = lesson_vae.Config().build((28, 28, 1))
+
+@pytest.mark.parametrize(("net", "count"), [("dense", 807_700), ("conv", CONV)])
+def test_the_lessons_parameters(net, count):
+    recipe = lesson_vae.Config(net=net).build((28, 28, 1))
     params = jax.eval_shape(recipe.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 807_700
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
 def test_the_squared_error_is_a_gaussian_log_prob_but_for_its_constant():
@@ -41,14 +45,23 @@ def test_what_the_slip_charges_is_keras_formula():
     assert float(metrics["reconstruction"]) == pytest.approx(16 * 0.25)
 
 
-@pytest.mark.parametrize("slip", [True, False])
-def test_both_train(slip, tmp_path):
+@pytest.mark.parametrize(("slip", "net"), [(True, "dense"), (False, "dense"), (True, "conv")])
+def test_they_train(slip, net, tmp_path):
     import aejax
 
-    run = aejax.run(lesson_vae.Config(slip=slip, epochs=2, workdir=str(tmp_path / "r")))
+    config = lesson_vae.Config(slip=slip, net=net, epochs=2, workdir=str(tmp_path / "r"))
+    run = aejax.run(config)
     assert run.metrics["loss"] < 60
     names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
     assert names == {"curves", "latent", "manifold", "reconstructions", "square"}
+
+
+def test_a_larger_latent_and_colour_fit_the_convolutions():
+    recipe = lesson_vae.Config(net="conv", latent_dim=8).build((32, 32, 3))
+    x = jnp.zeros((2, 32, 32, 3))
+    params = jax.eval_shape(recipe.init, jax.random.key(0), x)
+    assert jax.eval_shape(recipe.encode, params, x).shape == (2, 8)
+    assert jax.eval_shape(recipe.decode, params, jnp.zeros((2, 8))).shape == (2, 32, 32, 3)
 
 
 def test_a_latent_of_nothing_is_one_line():
