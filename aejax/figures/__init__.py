@@ -1,5 +1,6 @@
 """Pictures, each a pure function of arrays -> a matplotlib `Figure`; nothing global is touched."""
 
+from aejax.figures.comparisons import dots, lines, marked_rows
 from aejax.figures.grids import (
     first_of_each_class,
     image_grid,
@@ -8,17 +9,24 @@ from aejax.figures.grids import (
     square,
     tile,
 )
-from aejax.figures.plots import curves, latent_scatter
+from aejax.figures.plots import curves, information, latent_scatter, stability
 from aejax.figures.rows import named_rows
+from aejax.figures.sequences import melodies
 
 __all__ = [
     "curves",
+    "dots",
     "first_of_each_class",
     "image_grid",
+    "information",
     "latent_scatter",
+    "lines",
     "manifold",
+    "marked_rows",
+    "melodies",
     "named_rows",
     "reconstructions",
     "square",
+    "stability",
     "tile",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 
 def latent_scatter(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> Figure:
@@ -45,6 +46,41 @@ def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     return figure
 
 
+def stability(scales: Sequence[float], shares: Sequence[float]) -> Figure:
+    """The share of decodings that keep their class over the noise in the code, in deviations."""
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(scales, shares, marker="o", markersize=3.5, linewidth=1.8)
+    axes.set(xlabel="sd of the noise / sd of the codes", ylabel="class unchanged", ylim=(0, 1.02))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def information(kl: np.ndarray, sigma: np.ndarray) -> Figure:
+    """How much each dimension of a latent carries over how noisy its posterior is.
+
+    With E mean^2 = 1 - E sigma^2, a dimension whose codes over all the data have the prior's second
+    moment, the KL to N(0, 1), 1/2 (sigma^2 + mean^2 - 1) - log sigma, averages to -E log sigma: the
+    curve.
+
+    Args:
+        kl: `[D]`, averages over images, nats.
+        sigma: `[D]`, the posterior's standard deviations, geometric means over images.
+    """
+    figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    x = np.geomspace(min(0.9 * float(sigma.min()), 0.5), 1.0, 200)
+    axes.plot(x, -np.log(x), color="0.6", linewidth=1.2, label=r"$-\log\,\sigma$", zorder=1)
+    axes.scatter(sigma, kl, s=22, linewidths=0, label="dimensions")
+    axes.set(xlabel=r"$\sigma$, the noise in a dimension", ylabel="KL, nats", xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
 def _plane(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
     """Codes `[N, D]` -> points `[N, 2]` and the names of their axes."""
     if codes.shape[1] == 2:
@@ -56,3 +92,59 @@ def _plane(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
     points = centred @ directions[:2].T
     points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     return points, ("first principal component", "second principal component")
+
+
+def codes_beside_prior(
+    codes: np.ndarray, draws: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
+) -> Figure:
+    """Whether codes `[N, D]` are distributed as draws `[M, D]` of the prior.
+
+    In the plane: the codes coloured by class beside the draws, on the same axes. In more
+    dimensions: their values over all dimensions, and each dimension's mean and standard deviation.
+    """
+    if codes.shape[1] == 2:
+        return _planes(codes, draws, labels, label_names)
+    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+    values, moments = figure.subplots(1, 2)
+    low, high = np.percentile(np.concatenate([codes, draws]), [0.01, 99.99])
+    bins = np.linspace(low, high, 80)
+    for points, name, colour in ((draws, "prior", "0.6"), (codes, "codes", "tab:blue")):
+        values.hist(points.ravel(), bins, density=True, histtype="step", color=colour, label=name)
+        moments.scatter(
+            points.mean(axis=0), points.std(axis=0), s=10, color=colour, label=name, linewidths=0
+        )
+    values.set(xlabel="value of a dimension", ylabel="density")
+    moments.set(xlabel="mean of a dimension", ylabel="standard deviation")
+    for axes in (values, moments):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def _planes(
+    codes: np.ndarray, draws: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
+) -> Figure:
+    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    _scatter_classes(left, codes, labels, label_names)
+    right.scatter(*draws.T, s=6, color="0.35", linewidths=0, alpha=0.8)
+    for axes, title in ((left, "codes"), (right, "prior")):
+        axes.set(title=title, xlabel="$z_1$", aspect="equal")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("$z_2$")
+    if label_names and len(label_names) <= 20:
+        figure.legend(loc="outside right center", frameon=False, markerscale=2.5, fontsize=8)
+    return figure
+
+
+def _scatter_classes(
+    axes: Any, points: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
+) -> None:
+    """Points `[N, 2]` in the colours of their classes."""
+    size = 10 if len(label_names) <= 10 else 20
+    palette = matplotlib.colormaps[f"tab{size}"]
+    for label in np.unique(labels):
+        name = label_names[label] if label_names else None
+        x, y = points[labels == label].T
+        colour = palette(int(label) % size)
+        axes.scatter(x, y, s=6, color=colour, label=name, linewidths=0, alpha=0.8)
