@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_readme_shows_what_was_measured():
     text = (ROOT / "README.md").read_text()
-    assert table.with_table(text, table.read()) == text
+    assert table.with_tables(text, table.read()) == text
 
 
 def test_every_command_names_a_script_and_flags_that_exist():
@@ -43,6 +43,18 @@ def test_an_entry_is_what_the_run_left():
     assert f"of 2 seeds {run.metrics['loss']:.2f}" in line
 
 
+def test_a_recipe_stands_beside_keras_and_its_best():
+    name = "python experiments/conv_autoencoder.py --dataset fashion_mnist"
+    seeds = {
+        str(i): {"metrics": {"reconstruction_per_pixel": v}} for i, v in enumerate((0.28, 0.29))
+    }
+    best = {"0": {"metrics": {"reconstruction_per_pixel": 0.27}}}
+    lines = table.keras_rows({name: seeds, f"{name} --schedule cosine": best})
+    assert len(lines) == 3
+    assert "| 0.28115 | 0.285 (0.28 to 0.29, 2 seeds) | +1.37% |" in lines[-1]
+    assert lines[-1].endswith("| 0.27 (`--schedule cosine`) |")
+
+
 def test_marks_must_be_there():
     with pytest.raises(UsageError, match="lacks the marks"):
-        table.with_table("no table", {})
+        table.with_table("no table", "table", [])
