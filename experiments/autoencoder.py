@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from aejax import figures, models, objectives
 from aejax.data.dataset import ImageDataset
+from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
 from aejax.runs.recipe import Recipe
@@ -44,10 +45,7 @@ class Config(ArchitectureConfig):
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=None,
             figures=pictures,
-            headline=lambda m: (
-                f"reconstruction {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a pixel)"
-            ),
+            headline=headlines.reconstruction,
         )
 
 

@@ -26,6 +26,7 @@ from aejax.divergences import gaussian_kl
 from aejax.evaluation.classifier import train_classifier
 from aejax.evaluation.probes import linear_probe_accuracy
 from aejax.objectives import Batch, Metrics
+from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
 from aejax.runs.recipe import Recipe
@@ -80,10 +81,7 @@ class Config(ArchitectureConfig):
             decode=decode,
             sample_prior=lambda key, n: prior(key, n, self.latent_dim, self.classes),
             figures=pictures,
-            headline=lambda m: (
-                f"ELBO {m['elbo']:.2f} nats = log-likelihood {-m['reconstruction']:.2f} "
-                f"- KL {m['kl']:.2f}"
-            ),
+            headline=headlines.elbo,
             results=partial(results, model),
         )
 

@@ -28,6 +28,7 @@ from aejax.evaluation.stability import noisy_codes, unchanged
 from aejax.figures.codes import code_maps
 from aejax.nets.pooled import coarse_sides
 from aejax.runs import directory as files
+from aejax.runs import headlines
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
@@ -68,10 +69,7 @@ class Config(CommonConfig):
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=None,
             figures=pictures,
-            headline=lambda m: (
-                f"reconstruction {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a pixel)"
-            ),
+            headline=headlines.reconstruction,
             results=results,
         )
 

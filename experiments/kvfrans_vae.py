@@ -28,6 +28,7 @@ from aejax.data.dataset import ImageDataset, as_float
 from aejax.divergences import gaussian_kl
 from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.nets.kvfrans import strided_pair
+from aejax.runs import headlines
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
@@ -67,10 +68,7 @@ class Config(CommonConfig):
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=lambda key, n: standard_normal((n, self.latent_dim)).sample(key),
             figures=partial(pictures, model),
-            headline=lambda m: (
-                f"ELBO {m['elbo']:.2f} nats = log-likelihood {-m['reconstruction']:.2f} "
-                f"- KL {m['kl']:.2f}"
-            ),
+            headline=headlines.elbo,
             epoch_figures=partial(epoch_pictures, reconstruct),
         )
 

@@ -27,6 +27,7 @@ from aejax.evaluation.probes import knn_accuracy, pca_codes
 from aejax.figures.codes import activity_histogram, tsne
 from aejax.nets.layers import num_elements
 from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
+from aejax.runs import headlines
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
@@ -76,10 +77,7 @@ class Config(CommonConfig):
             decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
             sample_prior=None,
             figures=pictures,
-            headline=lambda m: (
-                f"reconstruction {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a pixel)"
-            ),
+            headline=headlines.reconstruction,
             results=results,
         )
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from aejax import figures, models, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.latents import standard_normal
+from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
 from aejax.runs.recipe import Recipe
@@ -48,10 +49,7 @@ class Config(ArchitectureConfig):
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
             sample_prior=lambda key, n: standard_normal((n, self.latent_dim)).sample(key),
             figures=pictures,
-            headline=lambda m: (
-                f"ELBO {m['elbo']:.2f} nats = log-likelihood {-m['reconstruction']:.2f} "
-                f"- KL {m['kl']:.2f}"
-            ),
+            headline=headlines.elbo,
         )
 
 
