@@ -1,4 +1,4 @@
-"""Pictures of codes that have more than two dimensions."""
+"""Pictures of codes: in the plane, of their activity, as maps, beside the prior."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.figures.grids import bare_figure, tile
-from aejax.figures.plots import latent_scatter
+from aejax.figures.plots import latent_scatter, scatter_classes
 
 
 def tsne(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> Figure:
@@ -51,3 +51,46 @@ def code_maps(images: np.ndarray, maps: np.ndarray) -> Figure:
     picture = tile(rows.reshape(-1, height, width, channels), rows.shape[1], gap=3)
     title = f"images, and the {maps.shape[-1]} channels of their codes from 0 to {greatest:.3g}"
     return bare_figure(picture, title)
+
+
+def codes_beside_prior(
+    codes: np.ndarray, draws: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
+) -> Figure:
+    """Whether codes `[N, D]` are distributed as draws `[M, D]` of the prior.
+
+    In the plane: the codes coloured by class beside the draws, on the same axes. In more
+    dimensions: their values over all dimensions, and each dimension's mean and standard deviation.
+    """
+    if codes.shape[1] == 2:
+        return _planes(codes, draws, labels, label_names)
+    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+    values, moments = figure.subplots(1, 2)
+    low, high = np.percentile(np.concatenate([codes, draws]), [0.01, 99.99])
+    bins = np.linspace(low, high, 80)
+    for points, name, colour in ((draws, "prior", "0.6"), (codes, "codes", "tab:blue")):
+        values.hist(points.ravel(), bins, density=True, histtype="step", color=colour, label=name)
+        moments.scatter(
+            points.mean(axis=0), points.std(axis=0), s=10, color=colour, label=name, linewidths=0
+        )
+    values.set(xlabel="value of a dimension", ylabel="density")
+    moments.set(xlabel="mean of a dimension", ylabel="standard deviation")
+    for axes in (values, moments):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def _planes(
+    codes: np.ndarray, draws: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
+) -> Figure:
+    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    scatter_classes(left, codes, labels, label_names)
+    right.scatter(*draws.T, s=6, color="0.35", linewidths=0, alpha=0.8)
+    for axes, title in ((left, "codes"), (right, "prior")):
+        axes.set(title=title, xlabel="$z_1$", aspect="equal")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("$z_2$")
+    if label_names and len(label_names) <= 20:
+        figure.legend(loc="outside right center", frameon=False, markerscale=2.5, fontsize=8)
+    return figure

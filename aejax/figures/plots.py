@@ -14,14 +14,7 @@ def latent_scatter(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[
     figure = Figure(figsize=(5.6, 4.6), layout="constrained")
     axes = figure.add_subplot()
     points, names = _plane(codes)
-    size = 10 if len(label_names) <= 10 else 20
-    palette = matplotlib.colormaps[f"tab{size}"]
-    for label in np.unique(labels):
-        chosen = labels == label
-        name = label_names[label] if label_names else None
-        x, y = points[chosen].T
-        colour = palette(int(label) % size)
-        axes.scatter(x, y, s=6, color=colour, label=name, linewidths=0, alpha=0.8)
+    scatter_classes(axes, points, labels, label_names)
     if label_names and len(label_names) <= 20:
         axes.legend(
             loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2.5, fontsize=8
@@ -94,50 +87,7 @@ def _plane(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
     return points, ("first principal component", "second principal component")
 
 
-def codes_beside_prior(
-    codes: np.ndarray, draws: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
-) -> Figure:
-    """Whether codes `[N, D]` are distributed as draws `[M, D]` of the prior.
-
-    In the plane: the codes coloured by class beside the draws, on the same axes. In more
-    dimensions: their values over all dimensions, and each dimension's mean and standard deviation.
-    """
-    if codes.shape[1] == 2:
-        return _planes(codes, draws, labels, label_names)
-    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-    values, moments = figure.subplots(1, 2)
-    low, high = np.percentile(np.concatenate([codes, draws]), [0.01, 99.99])
-    bins = np.linspace(low, high, 80)
-    for points, name, colour in ((draws, "prior", "0.6"), (codes, "codes", "tab:blue")):
-        values.hist(points.ravel(), bins, density=True, histtype="step", color=colour, label=name)
-        moments.scatter(
-            points.mean(axis=0), points.std(axis=0), s=10, color=colour, label=name, linewidths=0
-        )
-    values.set(xlabel="value of a dimension", ylabel="density")
-    moments.set(xlabel="mean of a dimension", ylabel="standard deviation")
-    for axes in (values, moments):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    return figure
-
-
-def _planes(
-    codes: np.ndarray, draws: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
-) -> Figure:
-    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    _scatter_classes(left, codes, labels, label_names)
-    right.scatter(*draws.T, s=6, color="0.35", linewidths=0, alpha=0.8)
-    for axes, title in ((left, "codes"), (right, "prior")):
-        axes.set(title=title, xlabel="$z_1$", aspect="equal")
-        axes.spines[["top", "right"]].set_visible(False)
-    left.set_ylabel("$z_2$")
-    if label_names and len(label_names) <= 20:
-        figure.legend(loc="outside right center", frameon=False, markerscale=2.5, fontsize=8)
-    return figure
-
-
-def _scatter_classes(
+def scatter_classes(
     axes: Any, points: np.ndarray, labels: np.ndarray, label_names: Sequence[str]
 ) -> None:
     """Points `[N, 2]` in the colours of their classes."""
