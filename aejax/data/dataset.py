@@ -39,6 +39,10 @@ class ImageDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def first(self, count: int) -> "ImageDataset":
+        """The first `count` images, or all where there are fewer."""
+        return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(H, W, C)`."""
