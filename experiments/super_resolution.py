@@ -6,8 +6,11 @@ convolution (Shi et al. 2016, arXiv 1609.05158) that has no bottleneck. Codes ar
 Command:   python experiments/super_resolution.py
            python experiments/super_resolution.py --net residual
            python experiments/super_resolution.py --factor 4 --net residual
-Expected:  see the README's table of experiments; published for MNIST, bottleneck: 0.0955 a pixel
-Cost:      half a minute on two cores
+           python experiments/super_resolution.py --dataset photos --factor 4 --net residual
+Expected:  see the README's table of experiments; published for MNIST, bottleneck: 0.0955 a pixel.
+           The residual network beats bicubic interpolation at both factors, in colour too. The
+           bottleneck, which sees no detail past its code, loses to it but for digits at 4x.
+Cost:      half a minute to two minutes on two cores
 """
 
 import dataclasses
@@ -26,7 +29,7 @@ from aejax.evaluation.interpolation import enlarged
 from aejax.likelihoods import bernoulli_log_prob, gaussian_log_prob
 from aejax.metrics import psnr, ssim
 from aejax.nets.pooling import avg_pool
-from aejax.nets.superres import Bottleneck, Residual
+from aejax.nets.superres import Residual, bottleneck
 from aejax.objectives import autoencoder
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
@@ -49,13 +52,9 @@ class Config(CommonConfig):
 
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        height, width, _ = image_shape
-        if height % self.factor or width % self.factor:
-            raise ValueError(
-                f"--factor {self.factor} does not divide the sides of {height}x{width} images"
-            )
+        check_sides(image_shape, self.factor)
         network = {
-            "bottleneck": lambda: Bottleneck(image_shape, self.factor),
+            "bottleneck": lambda: bottleneck(image_shape, self.factor),
             "residual": lambda: Residual(self.factor),
         }[self.net]()
         # The bottleneck gives logits, as in the lesson; the residual is in the image's own units.
@@ -86,6 +85,18 @@ class Config(CommonConfig):
         )
 
 
+def check_sides(image_shape: tuple[int, int, int], factor: int) -> None:
+    """Raises a `ValueError` for images that cannot be shrunk or whose SSIM is not defined."""
+    height, width, _ = image_shape
+    if height % factor or width % factor:
+        raise ValueError(f"--factor {factor} does not divide the sides of {height}x{width} images")
+    if min(height, width) < 11:
+        raise ValueError(
+            f"images of {height}x{width} are smaller than SSIM's 11x11 window: "
+            "choose a --dataset of larger ones"
+        )
+
+
 def shrink(x: jax.Array, factor: int) -> jax.Array:
     """Images `[B, H, W, C]` -> the means of their factor x factor blocks."""
     return avg_pool(x, (factor, factor), (factor, factor))
@@ -105,31 +116,63 @@ def enlargements(run: Run, images: np.ndarray) -> dict[str, np.ndarray]:
     return ways | {"model": run.decode(small)}
 
 
+def decibels(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """PSNR `[N]` of images `[N, H, W, C]`, at most 100 dB: one exact image would make means inf."""
+    return np.minimum(psnr(jnp.asarray(images), jnp.asarray(restored)), 100.0)
+
+
 def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
-    """PSNR and SSIM of the model and of interpolation, and by how much it beats bicubic."""
+    """Mean PSNR and SSIM of the model and of interpolation; prints which is better.
+
+    `psnr_over_bicubic` is the difference of the means, `share_over_bicubic` the share of the images
+    on which the model's PSNR is the higher.
+    """
     images = test.images[:10_000] / np.float32(255)
-    whole, found = jnp.asarray(images), {}
+    ratios, found = {}, {}
     for name, restored in enlargements(run, images).items():
-        found[f"psnr_{name}"] = float(jnp.mean(psnr(whole, jnp.asarray(restored))))
-        found[f"ssim_{name}"] = float(jnp.mean(ssim(whole, jnp.asarray(restored))))
+        ratios[name] = decibels(images, restored)
+        found[f"psnr_{name}"] = float(ratios[name].mean())
+        found[f"ssim_{name}"] = float(jnp.mean(ssim(jnp.asarray(images), jnp.asarray(restored))))
     found["psnr_over_bicubic"] = found["psnr_model"] - found["psnr_bicubic"]
+    found["share_over_bicubic"] = float(np.mean(ratios["model"] > ratios["bicubic"]))
+    print(verdict(found))
     return found
 
 
+def verdict(found: dict[str, float]) -> str:
+    """A sentence that says whether the model or bicubic interpolation restores images better."""
+    wins = found["psnr_over_bicubic"] > 0
+    return (
+        f"{'the model beats bicubic' if wins else 'bicubic beats the model'} in PSNR: model "
+        f"{found['psnr_model']:.2f} dB, bicubic {found['psnr_bicubic']:.2f} dB; the model is "
+        f"better on {found['share_over_bicubic']:.0%} of the images; SSIM: model "
+        f"{found['ssim_model']:.3f}, bicubic {found['ssim_bicubic']:.3f}"
+    )
+
+
 def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
+    """The figures that a run leaves; `super_resolution` gives the PSNR of the images shown."""
     images = figures.first_of_each_class(test, 10).astype(np.float32)
-    ways = enlargements(run, images)
-    rows = {"small": ways["nearest"], "bicubic": ways["bicubic"], "model": ways["model"]}
+    rows = {}
+    for name, restored in enlargements(run, images).items():
+        rows[f"{name}\n{decibels(images, restored).mean():.1f} dB"] = restored
     yield "super_resolution", figures.named_rows(rows | {"whole": images})
-    config: Any = run.config
-    size = run.encode(images).shape[1]
-    noise = np.random.default_rng(config.seed).uniform(size=(10, size)).astype(np.float32)
-    small = as_small(noise, run.image_shape, config.factor)
-    shown = {"noise": enlarged(small, config.factor)["nearest"], "model": run.decode(noise)}
-    yield "from_noise", figures.named_rows(shown)
+    yield "from_noise", from_noise(run)
     if run.history:
         yield "curves", figures.curves(run.history, ("reconstruction",))
+
+
+def from_noise(run: Run) -> Figure:
+    """What bicubic interpolation and the model make of small images of uniform noise."""
+    config: Any = run.config
+    height, width, channels = run.image_shape
+    shape = (10, height // config.factor, width // config.factor, channels)
+    noise = np.random.default_rng(config.seed).uniform(size=shape).astype(np.float32)
+    ways = enlarged(noise, config.factor)
+    model = run.decode(noise.reshape(len(noise), -1))
+    return figures.named_rows(
+        {"noise": ways["nearest"], "bicubic": ways["bicubic"], "model": model}
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # Tests compile far more than they compute: without LLVM's costly passes they take a quarter.
@@ -16,6 +17,12 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# TFDS reads its directory once, when it is first imported, which a test module may do.
+_GIVEN = os.environ.get("TFDS_DATA_DIR")
+_SESSION = tempfile.TemporaryDirectory(prefix="aejax-tests-")
+os.environ["TFDS_DATA_DIR"] = str(Path(_SESSION.name) / "tfds")
+os.environ["AEJAX_CACHE_DIR"] = str(Path(_SESSION.name) / "cache")
+
 import jax
 import numpy as np
 import pytest
@@ -26,16 +33,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
-@pytest.fixture(scope="session")
-def session_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("session")
-
-
 @pytest.fixture(autouse=True)
-def own_data(monkeypatch, session_folder, tmp_path):
-    """No test reads or writes the user's data, cache or working directory."""
-    monkeypatch.setenv("AEJAX_CACHE_DIR", str(session_folder / "cache"))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(session_folder / "tfds"))
+def own_directory(monkeypatch, tmp_path):
+    """No test reads or writes the user's working directory."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -48,7 +48,6 @@ def fashion_mnist_dir():
     return str(directory)
 
 
-_GIVEN = os.environ.get("TFDS_DATA_DIR")
 _GIVEN_DATA_DIR = Path(_GIVEN).resolve() if _GIVEN else None
 
 

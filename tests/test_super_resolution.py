@@ -1,10 +1,13 @@
 """Super-resolution: sizes, sub-pixel order, interpolation against another library, the script."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.metrics import peak_signal_noise_ratio
 
 import aejax
 from aejax.evaluation.interpolation import enlarged
@@ -16,10 +19,22 @@ def size(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def test_the_lessons_parameters():
-    recipe = super_resolution.Config().build((28, 28, 1))
+@pytest.mark.parametrize("factor", [2, 4])
+def test_the_lessons_parameters(factor):
+    recipe = super_resolution.Config(factor=factor).build((28, 28, 1))
     params = jax.eval_shape(recipe.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     assert size(params) == 3801
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_the_bottleneck_is_four_by_four(factor):
+    """The encoder pools no further than the decoder's grid, whatever the factor."""
+    network = Bottleneck((28, 28, 1), factor)
+    small = jax.random.uniform(jax.random.key(0), (2, 28 // factor, 28 // factor, 1))
+    variables = network.init(jax.random.key(1), small)
+    _, state = network.apply(variables, small, capture_intermediates=True)
+    (code,) = state["intermediates"]["PoolEncoder_0"]["__call__"]
+    assert code.shape == (2, 4 * 4 * 8)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -64,21 +79,58 @@ def test_it_trains_and_compares(net, tmp_path):
     assert run.reconstruct(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 28, 28, 1)
 
 
-def test_colour_trains():
-    """A step on colour images; the loss falls."""
-    from aejax.training.loop import fit
-    from aejax.training.state import TrainState
+@pytest.mark.parametrize("net", ["bottleneck", "residual"])
+def test_colour_from_end_to_end(net, tmp_path, monkeypatch, capsys):
+    def few(name, split, data_dir):
+        return aejax.load_dataset(name, f"{split}[:256]", data_dir)
 
-    ramps = np.linspace(0, 255, 32 * 32 * 3).reshape(1, 32, 32, 3)
-    images = np.concatenate([ramps, ramps[:, ::-1], ramps[:, :, ::-1]] * 8).astype(np.uint8)
-    data = aejax.ImageDataset(images, np.zeros(24, np.int32), (), "ramps")
-    recipe = super_resolution.Config(net="residual", factor=4).build((32, 32, 3))
-    params = recipe.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    state = TrainState.create(params, recipe.optimizer, jax.random.key(1))
-    _, history = fit(state, recipe.loss_fn, recipe.optimizer, data, epochs=3, batch_size=8)
-    assert history[-1]["loss"] < history[0]["loss"]
+    monkeypatch.setattr("aejax.runs.run.load_dataset", few)
+    config = super_resolution.Config(
+        dataset="photos", net=net, factor=4, epochs=3, batch_size=64, workdir=str(tmp_path / "r")
+    )
+    run = aejax.run(config)
+    losses = [record["loss"] for record in run.history if record["split"] == "test"]
+    assert losses[-1] < losses[0]
+    assert run.reconstruct(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 32, 32, 3)
+    found = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert found["psnr_bilinear"] > found["psnr_nearest"]
+    assert super_resolution.verdict(found) in capsys.readouterr().out
 
 
-def test_a_factor_that_does_not_divide_is_one_line():
-    with pytest.raises(ValueError, match="--factor 4 does not divide the sides of 30x28 images"):
-        super_resolution.Config(factor=4).build((30, 28, 1))
+@pytest.mark.parametrize("wins", [True, False])
+def test_it_says_which_is_better(wins):
+    model, bicubic = (31.0, 30.5) if wins else (28.0, 30.5)
+    found = {"psnr_model": model, "psnr_bicubic": bicubic, "psnr_over_bicubic": model - bicubic}
+    found |= {"share_over_bicubic": 0.25, "ssim_model": 0.9, "ssim_bicubic": 0.8}
+    said = super_resolution.verdict(found)
+    assert said.startswith("the model beats bicubic" if wins else "bicubic beats the model")
+    assert "better on 25% of the images" in said
+
+
+def test_psnr_is_scikit_images_and_finite_for_an_exact_image():
+    images = np.random.default_rng(0).uniform(size=(3, 12, 12, 3)).astype(np.float32)
+    restored = np.clip(images + np.float32(0.05), 0, 1)
+    restored[1] = images[1]
+    got = super_resolution.decibels(images, restored)
+    assert got[1] == 100
+    for i in (0, 2):
+        expected = peak_signal_noise_ratio(images[i], restored[i], data_range=1)
+        np.testing.assert_allclose(got[i], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((30, 28, 1), "--factor 4 does not divide the sides of 30x28 images"),
+        ((8, 8, 3), "images of 8x8 are smaller than SSIM's 11x11 window"),
+    ],
+)
+def test_images_that_do_not_fit_are_one_line(shape, message):
+    with pytest.raises(ValueError, match=message):
+        super_resolution.Config(factor=4).build(shape)
+
+
+def test_the_bottleneck_needs_sides_that_come_back():
+    with pytest.raises(ValueError, match="images of 22x22 do not come back from 3 poolings"):
+        super_resolution.Config().build((22, 22, 1))
+    super_resolution.Config(net="residual").build((22, 22, 1))
