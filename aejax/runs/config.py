@@ -16,7 +16,8 @@ class Config:
     name: ClassVar[str] = "experiment"
 
     dataset: str = "mnist5k"
-    """Any TFDS data set with images of one size: fashion_mnist, ...; mnist5k is built in."""
+    """Any TFDS data set with images of one size: fashion_mnist, ...; built in: mnist5k, photos,
+    fiddle_tunes."""
     data_dir: str | None = None
     """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     epochs: int = 100
