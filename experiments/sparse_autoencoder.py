@@ -45,9 +45,9 @@ class Config(CommonConfig):
     batch_size: int = 256
     """Images a step."""
     kind: Literal["simple", "l1", "k_sparse", "deep", "contractive", "deep_contractive"] = "simple"
-    """simple: a ReLU code; l1: charged for its activity; k_sparse: its k largest units; deep: 128-64
-    before it; contractive: a sigmoid code charged for its Jacobian, exactly; deep_contractive: deep,
-    charged for an estimate of its Jacobian."""
+    """simple: a ReLU code; l1: charged for its activity; k_sparse: its k largest units; deep:
+    128-64 before it; contractive: a sigmoid code charged for its Jacobian, exactly;
+    deep_contractive: deep, charged for an estimate of its Jacobian."""
     latent_dim: int = 32
     """Dimensions of the code."""
     k: int = 8
