@@ -1,0 +1,232 @@
+"""Codes as embeddings: an autoencoder's and a VAE's beside PCA's of the same sizes.
+
+What a code keeps of the class, by a linear probe and by its nearest neighbours, and of the image,
+by the squared error of its reconstruction (Hinton & Salakhutdinov 2006 compare with PCA so).
+
+Command:   python experiments/embedding.py
+           python experiments/embedding.py --dimensions 2 4 8 16 32 64
+Expected:  both models are ahead of PCA at 2 and 8 dimensions; at 32 PCA's neighbours are as good,
+           and it restores better than the VAE, whose KL lets few dimensions carry anything
+Cost:      under a minute on two cores
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from aejax import figures, models, nets, objectives
+from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.tfds import load_dataset
+from aejax.errors import UsageError
+from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy, pca_codes
+from aejax.likelihoods import bernoulli_log_prob
+from aejax.runs import directory as files
+from aejax.runs.flags import one_line_errors, parse
+from aejax.training.loop import check_batch_size, fit
+from aejax.training.state import TrainState
+
+Table = dict[str, dict[int, dict[str, float]]]
+COLUMNS = {
+    "linear_probe": "linear probe",
+    "knn": "5 nearest neighbours",
+    "squared_error": "squared error a pixel",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the autoencoder and the VAE are trained: the same dense nets, Bernoulli pixels, Adam."""
+
+    dataset: str = "mnist5k"
+    """Any TFDS data set with labels and images of one size; mnist5k is built in."""
+    data_dir: str | None = None
+    """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    hidden: tuple[int, ...] = (256, 128)
+    """Widths of the dense layers, from the image inwards."""
+    epochs: int = 40
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images a step."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    seed: int = 0
+    """Seed of parameters, shuffling and noise."""
+
+    def load(self) -> tuple[ImageDataset, ImageDataset]:
+        """The training and the test images, with labels.
+
+        Raises:
+            UsageError: for a flag whose value makes no sense, or a data set without labels.
+        """
+        if self.epochs < 1:
+            raise UsageError(f"--epochs {self.epochs} is not positive")
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UsageError(f"--learning-rate {self.learning_rate} is not a positive number")
+        if not all(width > 0 for width in self.hidden):
+            raise UsageError(f"--hidden {self.hidden} has a width that is not positive")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed {self.seed} is not within 0 and 2^32 - 1")
+        train, test = (load_dataset(self.dataset, s, self.data_dir) for s in ("train", "test"))
+        check_batch_size(self.batch_size, len(train), 1)
+        if train.labels.min() < 0:
+            raise UsageError(f"--dataset {self.dataset} has no labels: give one that has")
+        return train, test
+
+
+def autoencoder(
+    training: Training, latent_dim: int, data: ImageDataset
+) -> tuple[models.ModelFunctions, Any]:
+    """A plain autoencoder trained on `data`: its functions and its parameters."""
+    pair = nets.mlp_pair(data.image_shape, training.hidden)
+    model = models.functions(models.Autoencoder(*pair, latent_dim))
+    return model, fitted(
+        training, model, objectives.autoencoder(model.apply, bernoulli_log_prob), data
+    )
+
+
+def vae(
+    training: Training, latent_dim: int, data: ImageDataset
+) -> tuple[models.ModelFunctions, Any]:
+    """A variational autoencoder trained on `data`: its functions and its parameters."""
+    pair = nets.mlp_pair(data.image_shape, training.hidden)
+    model = models.functions(models.VAE(*pair, latent_dim))
+    return model, fitted(training, model, objectives.vae(model.apply, bernoulli_log_prob), data)
+
+
+def fitted(
+    training: Training,
+    model: models.ModelFunctions,
+    loss_fn: objectives.LossFn,
+    data: ImageDataset,
+) -> Any:
+    """The model's parameters after training on `data`."""
+    optimizer = optax.adam(training.learning_rate)
+    init_key, key = jax.random.split(jax.random.key(training.seed))
+    params = jax.jit(model.init)(init_key, jnp.zeros((1, *data.image_shape)))
+    state, _ = fit(
+        TrainState.create(params, optimizer, key),
+        loss_fn,
+        optimizer,
+        data,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+    )
+    return state.params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Training):
+    """Compare the codes of an autoencoder, a VAE and PCA."""
+
+    dimensions: tuple[int, ...] = (2, 8, 32)
+    """Sizes of the codes."""
+    workdir: str = "runs/embedding"
+    """Directory for the table and the picture."""
+
+
+def check_dimensions(flag: str, dimensions: tuple[int, ...], data: ImageDataset) -> None:
+    """Raises a `UsageError` for a code's size that neither a model nor PCA can have."""
+    most = min(len(data), data.images[0].size)
+    for size in dimensions:
+        if not 1 <= size <= most:
+            raise UsageError(f"{flag} {size} is not within 1 and {most}, what PCA can have")
+    if not dimensions or len(set(dimensions)) < len(dimensions):
+        raise UsageError(f"{flag} {dimensions} must be one or more sizes, each once")
+
+
+# (codes [N, D], test codes [M, D], restored test images [M, H, W, C] in [0, 1])
+Embedded = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def by_model(
+    trained: tuple[models.ModelFunctions, Any],
+    code_of: Callable[[Any], jax.Array],
+    train: ImageDataset,
+    test: ImageDataset,
+) -> Embedded:
+    """The codes of a trained model, `code_of` what its `encode` gives, and its reconstructions."""
+    model, params = trained
+    encode = jax.jit(lambda x: code_of(model.encode(params, as_float(x))))
+    codes, test_codes = encode(train.images), encode(test.images)
+    restored = jax.nn.sigmoid(model.decode(params, test_codes))
+    return np.asarray(codes), np.asarray(test_codes), np.asarray(restored)
+
+
+def by_pca(dimensions: int, train: ImageDataset, test: ImageDataset) -> Embedded:
+    """PCA's codes and reconstructions; clipped to [0, 1], where the models' are by construction."""
+    codes, test_codes, restored = pca_codes(train.images, test.images, dimensions)
+    return codes, test_codes, np.clip(restored, 0, 1)
+
+
+def measure(embedded: Embedded, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+    """A row of the table."""
+    codes, test_codes, restored = embedded
+    splits = codes, train.labels, test_codes, test.labels
+    return {
+        "linear_probe": linear_probe_accuracy(*splits),
+        "knn": knn_accuracy(*splits),
+        "squared_error": float(np.mean((restored - test.images / np.float32(255)) ** 2)),
+    }
+
+
+def compare(arguments: Arguments, train: ImageDataset, test: ImageDataset) -> Table:
+    """The table: by method, by size; probes see the first 10,000 images of each split."""
+    some, test = train.first(10_000), test.first(10_000)
+    ways: dict[str, Callable[[int], Embedded]] = {
+        "PCA": lambda size: by_pca(size, some, test),
+        "autoencoder": lambda size: by_model(
+            autoencoder(arguments, size, train), lambda code: code, some, test
+        ),
+        "VAE": lambda size: by_model(
+            vae(arguments, size, train), lambda posterior: posterior.mean, some, test
+        ),
+    }
+    return {
+        name: {size: measure(way(size), some, test) for size in arguments.dimensions}
+        for name, way in ways.items()
+    }
+
+
+def lines(table: Table) -> list[str]:
+    """The table as text, sizes together."""
+    text = ["dimensions  method      " + "".join(f"{title:>24}" for title in COLUMNS.values())]
+    for size in next(iter(table.values())):
+        for name, rows in table.items():
+            row = rows[size]
+            cells = f"{row['linear_probe']:24.3f}{row['knn']:24.3f}{row['squared_error']:24.4f}"
+            text.append(f"{size:<12d}{name:12s}{cells}")
+    return text
+
+
+def main() -> None:
+    """Parses the flags, trains, and leaves the table and the picture."""
+    with one_line_errors("embedding.py"):
+        arguments = parse(Arguments, "embedding.py", sys.argv[1:])
+        train, test = arguments.load()
+        check_dimensions("--dimensions", arguments.dimensions, train)
+        table = compare(arguments, train, test)
+        print("\n".join(lines(table)))
+        workdir = Path(arguments.workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        files.write_json(workdir / "table.json", table)
+        sizes = sorted(arguments.dimensions)
+        panels = {
+            f"accuracy, {COLUMNS[column]}": {
+                name: [rows[size][column] for size in sizes] for name, rows in table.items()
+            }
+            for column in ("linear_probe", "knn")
+        }
+        figure = figures.lines(panels, sizes, "dimensions of the code", doubling=True)
+        figure.savefig(workdir / "embedding.png", dpi=150)
+        print(f"{workdir}/: table.json, embedding.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Anomaly scores against closed forms and other libraries, the pictures, the script."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import aejax
+from aejax import figures
+from aejax.evaluation import anomaly
+from aejax.experiments.anomaly import Arguments, held_out
+from aejax.latents import DiagonalGaussian
+from aejax.likelihoods import gaussian_log_prob
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order():
+    rng = np.random.default_rng(0)
+    scores, anomalous = rng.integers(0, 9, 60).astype(float), rng.uniform(size=60) < 0.3
+    high, low = scores[anomalous][:, None], scores[~anomalous][None]
+    expected = np.mean((high > low) + 0.5 * (high == low))
+    assert anomaly.auroc(scores, anomalous) == pytest.approx(expected)
+    assert anomaly.auroc(-scores, anomalous) == pytest.approx(1 - expected)
+    with pytest.raises(ValueError, match="0 of 60 are anomalous: AUROC needs both"):
+        anomaly.auroc(scores, np.zeros(60, bool))
+
+
+def linear_gaussian():
+    """x = W z + noise of 0.5 with orthogonal W: its posterior is diagonal and known."""
+    rng = np.random.default_rng(0)
+    w = np.linalg.qr(rng.normal(size=(6, 2)))[0] * np.array([2.0, 0.7])
+    x = rng.normal(size=(5, 2)) @ w.T + 0.5 * rng.normal(size=(5, 6))
+    precision = 1 + (w**2).sum(axis=0) / 0.25
+    mean = (x @ w / 0.25 / precision).astype(np.float32)
+    log_sigma = np.broadcast_to(-0.5 * np.log(precision), mean.shape).astype(np.float32)
+    return w, x, mean, log_sigma
+
+
+def bound(w, x, mean, log_sigma):
+    weights = jnp.asarray(w.T, jnp.float32)
+    posterior = DiagonalGaussian(jnp.asarray(mean), jnp.asarray(log_sigma))
+    return anomaly.negative_elbo(
+        jax.random.key(0),
+        posterior,
+        lambda z: z @ weights,
+        lambda outputs, images: gaussian_log_prob(outputs, np.log(0.5), images),
+        jnp.asarray(x, jnp.float32),
+        draws=20_000,
+    )
+
+
+def test_at_the_true_posterior_the_bound_is_the_likelihood():
+    w, x, mean, log_sigma = linear_gaussian()
+    exact = -stats.multivariate_normal(cov=w @ w.T + 0.25 * np.eye(6)).logpdf(x)
+    np.testing.assert_allclose(bound(w, x, mean, log_sigma), exact, atol=0.05)
+
+
+def test_at_another_posterior_it_lies_above_by_the_divergence():
+    w, x, mean, log_sigma = linear_gaussian()
+    at_truth, shifted = bound(w, x, mean, log_sigma), bound(w, x, mean + 0.3, log_sigma)
+    divergence = 0.5 * (0.3**2 * np.exp(-2 * log_sigma)).sum(axis=-1)
+    np.testing.assert_allclose(shifted - at_truth, divergence, atol=0.05)
+
+
+def test_pca_error_is_what_the_components_leave(images):
+    x = (images.images / 255).reshape(37, -1)
+    train, test = x[:30], x[30:]
+    _, _, directions = np.linalg.svd(train - train.mean(axis=0))
+    rest = (test - train.mean(axis=0)) @ directions[4:].T
+    found = anomaly.pca_error(images.images[:30], images.images[30:], 4)
+    np.testing.assert_allclose(found, (rest**2).sum(axis=-1), rtol=1e-4)
+
+
+def test_distance_to_the_mean_image():
+    images = np.array([[0, 255], [0, 0]], np.uint8).reshape(2, 1, 2, 1)
+    found = anomaly.distance_to_mean(images, images[:1])
+    np.testing.assert_allclose(found, [0.25])
+
+
+def test_without_a_class_only_its_images_are_gone(images):
+    rest = anomaly.without_class(images, 1)
+    kept = [i for i, label in enumerate(images.labels) if label != 1]
+    np.testing.assert_array_equal(rest.images, images.images[kept])
+    np.testing.assert_array_equal(rest.labels, images.labels[kept])
+
+
+def test_dots_stand_over_their_group():
+    figure = figures.dots({"x": [0.9, 0.2], "y": [0.5, 0.6]}, ["a", "b"], "AUROC", chance=0.5)
+    drawn = {line.get_label(): line for line in figure.axes[0].lines}
+    np.testing.assert_array_equal(np.round(drawn["x"].get_xdata()), [0, 1])
+    np.testing.assert_array_equal(drawn["y"].get_ydata(), [0.5, 0.6])
+
+
+def test_marks_frame_their_images():
+    rows = {name: np.zeros((3, 4, 5, 1)) for name in ("a", "b")}
+    marks = {"a": np.array([False, False, True]), "b": np.array([True, False, False])}
+    frames = figures.marked_rows(rows, marks).axes[0].patches
+    # Images of 4 x 5 pixels stand 1 apart: their corners' pixels are these.
+    assert [(*frame.get_xy(), frame.get_width(), frame.get_height()) for frame in frames] == [
+        (12, 0, 4, 3),
+        (0, 5, 4, 3),
+    ]
+
+
+@pytest.mark.slow
+def test_the_script_finds_the_2_and_not_the_1(start):
+    flags = ["--classes", "2", "1", "--epochs", "5", "--hidden", "128", "--workdir", "out"]
+    done = start("anomaly.py", *flags)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in Path("out").iterdir()} == {
+        "auroc.png",
+        "most_anomalous.png",
+        "table.json",
+    }
+    table = json.loads(Path("out/table.json").read_text())
+    assert list(table) == ["1", "2"]
+    for score in ("autoencoder", "VAE, error", "VAE, -ELBO", "PCA"):
+        assert table["2"][score] > 0.75
+        assert table["1"][score] < 0.5
+
+
+def test_an_unknown_class_is_one_line(start):
+    done = start("anomaly.py", "--classes", "3", "12")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "anomaly.py: error: --classes 12 is no class of mnist5k: give labels within 0 and 9"
+    )
+
+
+def test_one_class_cannot_be_held_out(images):
+    one = aejax.ImageDataset(images.images, np.zeros(37, np.int32), ("a",), "one")
+    with pytest.raises(aejax.UsageError, match="has one class"):
+        held_out(Arguments(), one, one)
