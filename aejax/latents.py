@@ -52,3 +52,52 @@ class DiagonalGaussian(NamedTuple):
 def standard_normal(shape: tuple[int, ...]) -> DiagonalGaussian:
     """The prior N(0, I) as a `DiagonalGaussian` of the given shape `(..., D)`."""
     return DiagonalGaussian(jnp.zeros(shape), jnp.zeros(shape))
+
+
+class GaussianMixture(NamedTuple):
+    """A mixture of K equally likely Gaussians N(mean[k], factor[k] factor[k]^T).
+
+    Attributes:
+        mean: `[K, D]`.
+        factor: `[K, D, D]`, any square root of each covariance, such as a rotation times scales.
+    """
+
+    mean: jax.Array
+    factor: jax.Array
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """`n` independent draws, `[n, D]`."""
+        component_key, noise_key = jax.random.split(key)
+        count, dim = self.mean.shape
+        component = jax.random.randint(component_key, (n,), 0, count)
+        noise = jax.random.normal(noise_key, (n, dim), self.mean.dtype)
+        return self.mean[component] + jnp.einsum("nij,nj->ni", self.factor[component], noise)
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Log-density in nats: `[N, D]` -> `[N]`."""
+        offsets = z[:, None, :] - self.mean[None, :, :]
+        standardised = jnp.einsum("kij,nkj->nki", jnp.linalg.inv(self.factor), offsets)
+        log_volume = jnp.linalg.slogdet(self.factor).logabsdet
+        squares = jnp.sum(standardised**2 + LOG_2PI, axis=-1)
+        of_each = -0.5 * squares - log_volume[None, :]
+        return jax.nn.logsumexp(of_each, axis=-1) - jnp.log(len(self.mean))
+
+
+def gaussian_ring(
+    components: int = 10, radius: float = 4.0, radial: float = 1.0, tangential: float = 0.3
+) -> GaussianMixture:
+    """Gaussians in the plane, evenly on a circle and longer outwards than along it.
+
+    The prior of Makhzani et al. 2015 (arXiv 1511.05644), figure 2; the sizes are ours.
+
+    Args:
+        components: how many, K; the first lies on the first axis.
+        radius: the circle's.
+        radial: standard deviation outwards.
+        tangential: standard deviation along the circle.
+    """
+    angle = 2 * jnp.pi * jnp.arange(components) / components
+    outwards = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    along = jnp.stack([-jnp.sin(angle), jnp.cos(angle)], axis=-1)
+    factor = jnp.stack([radial * outwards, tangential * along], axis=-1)
+    return GaussianMixture(radius * outwards, factor)

@@ -1,4 +1,4 @@
-"""The reparameterised Gaussian against scipy and against its own definition."""
+"""The reparameterised Gaussian and the mixture, against scipy and their own definitions."""
 
 import chex
 import jax
@@ -6,9 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from scipy import stats
+from scipy import special, stats
 
-from aejax.latents import LOG_2PI, DiagonalGaussian, reparameterize, standard_normal
+from aejax.latents import (
+    LOG_2PI,
+    DiagonalGaussian,
+    GaussianMixture,
+    gaussian_ring,
+    reparameterize,
+    standard_normal,
+)
 
 
 @pytest.fixture
@@ -132,3 +139,58 @@ def test_a_collapsed_posterior_returns_its_mean():
 def test_differing_shapes_raise(shape):
     with pytest.raises(ValueError, match=r"mean \(5, 3\) and log_sigma"):
         reparameterize(jax.random.key(0), jnp.zeros((5, 3)), jnp.zeros(shape))
+
+
+@pytest.fixture
+def mixture():
+    rng = np.random.default_rng(3)
+    return GaussianMixture(jnp.asarray(rng.normal(size=(4, 3))), jnp.asarray(rng.random((4, 3, 3))))
+
+
+def test_mixture_log_prob_equals_scipy(mixture):
+    z = np.random.default_rng(4).normal(size=(6, 3))
+    components = [
+        stats.multivariate_normal(mean, factor @ factor.T)
+        for mean, factor in zip(*map(np.asarray, mixture), strict=True)
+    ]
+    expected = special.logsumexp([c.logpdf(z) for c in components], axis=0) - np.log(4)
+    np.testing.assert_allclose(mixture.log_prob(jnp.asarray(z)), expected, rtol=1e-3)
+
+
+def test_mixture_log_prob_far_away_is_finite(mixture):
+    value, gradient = jax.value_and_grad(lambda z: mixture.log_prob(z)[0])(jnp.full((1, 3), 1e3))
+    chex.assert_tree_all_finite((value, gradient))
+
+
+def test_draws_of_the_ring_follow_its_density():
+    """Counts in squares of the plane against the density integrated over them."""
+    ring, n = gaussian_ring(), 40_000
+    edges = np.linspace(-8, 8, 17)
+    counts, _, _ = np.histogram2d(*np.asarray(ring.sample(jax.random.key(0), n)).T, bins=edges)
+    centres = np.linspace(-8, 8, 16 * 20, endpoint=False) + 8 / (16 * 20)
+    z = np.stack(np.meshgrid(centres, centres, indexing="ij"), axis=-1).reshape(-1, 2)
+    density = np.exp(np.asarray(ring.log_prob(jnp.asarray(z, jnp.float32))))
+    share = density.reshape(16, 20, 16, 20).sum(axis=(1, 3)) * (16 / (16 * 20)) ** 2
+    assert share.sum() == pytest.approx(1, abs=1e-3)
+    often = share * n > 5
+    scores = (counts - share * n)[often] ** 2 / (share * n)[often]
+    assert stats.chi2(often.sum() - 1).sf(scores.sum()) > 0.01
+
+
+def test_the_ring_is_longer_outwards():
+    ring = gaussian_ring(5, radius=2.0, radial=0.5, tangential=0.1)
+    np.testing.assert_allclose(np.linalg.norm(ring.mean, axis=1), 2, rtol=1e-6)
+    for mean, factor in zip(*map(np.asarray, ring), strict=True):
+        covariance, outwards = factor @ factor.T, mean / 2
+        np.testing.assert_allclose(covariance @ outwards, 0.25 * outwards, atol=1e-6)
+        np.testing.assert_allclose(np.trace(covariance), 0.25 + 0.01, rtol=1e-5)
+
+
+def test_a_mixture_is_a_pytree_and_a_key_fixes_its_draws(mixture):
+    assert len(jax.tree.leaves(mixture)) == 2
+    draws = [mixture.sample(jax.random.key(seed), 5) for seed in (0, 0, 1)]
+    chex.assert_shape(draws, (5, 3))
+    chex.assert_trees_all_equal(draws[0], draws[1])
+    assert np.all(draws[0] != draws[2])
+    compiled = jax.jit(GaussianMixture.log_prob)(mixture, draws[2])
+    chex.assert_trees_all_close(compiled, mixture.log_prob(draws[2]), rtol=1e-4)
