@@ -21,7 +21,7 @@ def melodies(pitches: np.ndarray, reconstructed: np.ndarray, columns: int = 3) -
     edges = np.arange(pitches.shape[1] + 1)
     for axes, tune, copy in zip(panels, pitches, reconstructed, strict=False):
         lines = (
-            axes.stairs(tune, edges, baseline=None, color="0.6", linewidth=2.8),
+            axes.stairs(tune, edges, baseline=None, color="0.65", linewidth=2.2),
             axes.stairs(copy, edges, baseline=None, color="tab:red", linewidth=1.2),
         )
     for axes in panels[: len(pitches)]:
