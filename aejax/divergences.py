@@ -81,7 +81,7 @@ def squared_mmd(x: jax.Array, y: jax.Array, kernel: Kernel) -> jax.Array:
 
     Gretton et al. 2012 (JMLR 13), equation 3: the mean of k over pairs of different rows of x, and
     of y, less twice that over pairs of a row of x and a row of y. It is zero on average where both
-    samples are of one distribution, and so negative about half the time.
+    samples are of one distribution, and so often negative.
 
     Args:
         x: `[N, D]`, independent draws.

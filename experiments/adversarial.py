@@ -233,7 +233,8 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     config: Any = run.config
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    key, sample_key = jax.random.split(jax.random.key(config.seed))
+    # Beside the training's own streams of the seed.
+    key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1))
     yield "samples", figures.image_grid(run.sample(sample_key, 100))
     codes = run.encode(test.images[:2000])
     draws = np.asarray(config.sample_prior(key, len(codes)))

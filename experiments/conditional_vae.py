@@ -83,6 +83,7 @@ class Config(ArchitectureConfig):
             figures=pictures,
             headline=headlines.elbo,
             results=partial(results, model),
+            classes=self.classes,
         )
 
 

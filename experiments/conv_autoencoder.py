@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from aejax import figures, likelihoods, models, nets, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.evaluation.classifier import train_classifier
-from aejax.evaluation.probes import knn_accuracy, pca_codes
+from aejax.evaluation.probes import knn_accuracies, pca_codes
 from aejax.evaluation.stability import noisy_codes, unchanged
 from aejax.figures.codes import code_maps
 from aejax.nets.pooled import coarse_sides
@@ -35,6 +35,7 @@ from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
 
 CHANNELS = (16, 8, 8)
+_STABILITY, _PICTURES = 1, 2  # streams of the seed beside the training's own
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # noise over the codes' deviation
 
 
@@ -78,17 +79,21 @@ def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, floa
     """What the code knows of the class, beside PCA's of its size, and what noise leaves of it."""
     codes, test_codes = run.encode(train.images[:10_000]), run.encode(test.images[:10_000])
     pca, test_pca, _ = pca_codes(train.images[:10_000], test.images[:10_000], codes.shape[1])
-    labels = train.labels[:10_000], test.labels[:10_000]
+    found = knn_accuracies({"": (codes, test_codes), "_of_pca": (pca, test_pca)}, train, test)
+    return found | noise_bearing(run, test_codes, train, test) if train.labelled else found
+
+
+def noise_bearing(
+    run: Run, codes: np.ndarray, train: ImageDataset, test: ImageDataset
+) -> dict[str, float]:
+    """How many test codes `[N, D]` still decode to their class under noise, by a classifier."""
     classifier = train_classifier(train)
-    key = jax.random.key(run.config.seed)
-    kept = unchanged(run.decode, classifier.classify, test_codes[:1000], key, SCALES)
+    key = jax.random.fold_in(jax.random.key(run.config.seed), _STABILITY)
+    kept = unchanged(run.decode, classifier.classify, codes[:1000], key, SCALES)
+    recognised = classifier.classify(run.decode(codes)) == test.labels[: len(codes)]
     return {
-        "knn_accuracy": knn_accuracy(codes, labels[0], test_codes, labels[1]),
-        "knn_accuracy_of_pca": knn_accuracy(pca, labels[0], test_pca, labels[1]),
         "classifier_accuracy": classifier.accuracy(test),
-        "classifier_accuracy_on_reconstructions": float(
-            np.mean(classifier.classify(run.decode(test_codes)) == labels[1])
-        ),
+        "classifier_accuracy_on_reconstructions": float(np.mean(recognised)),
     } | {f"unchanged_at_{scale:g}": float(share) for scale, share in zip(SCALES, kept, strict=True)}
 
 
@@ -104,13 +109,15 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
         yield "code_maps", code_maps(images[:10:2], maps)
     else:
         yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    key, noise_key = jax.random.split(jax.random.key(run.config.seed))
+    seed = jax.random.key(run.config.seed)
+    key, noise_key = jax.random.split(jax.random.fold_in(seed, _PICTURES))
     low, high = codes.min(axis=0), codes.max(axis=0)
     anywhere = low + (high - low) * np.asarray(jax.random.uniform(key, (40, len(low))))
     yield "random_codes", figures.image_grid(run.decode(anywhere), columns=10)
     yield "noise", with_noise(run, images[::2], codes.std(axis=0), noise_key)
     found = json.loads((run.workdir / files.RESULTS).read_text())
-    yield "stability", figures.stability(SCALES, [found[f"unchanged_at_{s:g}"] for s in SCALES])
+    if test.labelled:
+        yield "stability", figures.stability(SCALES, [found[f"unchanged_at_{s:g}"] for s in SCALES])
     if run.history:
         yield "curves", figures.curves(run.history, ("reconstruction",))
 

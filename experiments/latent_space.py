@@ -64,8 +64,8 @@ def opened(arguments: Arguments) -> Run:
     Raises:
         UsageError: if there is none, or its model has no prior, or a flag makes no sense.
     """
-    if arguments.count < 1:
-        raise UsageError(f"--count {arguments.count} is not positive")
+    if arguments.count < 2:
+        raise UsageError(f"--count {arguments.count} is less than 2, and spreads are measured")
     if not 0 <= arguments.seed < 2**32:
         raise UsageError(f"--seed {arguments.seed} is not within 0 and 2^32 - 1")
     if not (Path(arguments.run) / files.CONFIG).exists():

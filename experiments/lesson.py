@@ -218,7 +218,8 @@ show(rows, "reconstructions")
 from aejax import figures
 from aejax.evaluation.latent_space import lerp, path
 
-first, last = variational.encode(test.images[[7, 507]])
+ends = [int(np.argmax(test.labels == digit)) for digit in (3, 7)]
+first, last = variational.encode(test.images[ends])
 draw(figures.image_grid(variational.decode(path(lerp, first, last, 10)), columns=10))
 
 # %% [markdown]

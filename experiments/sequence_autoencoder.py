@@ -101,12 +101,11 @@ def guesses(train: np.ndarray, test: np.ndarray, dimensions: int) -> dict[str, n
     """
     x, mean = test / np.float32(255), train.mean(axis=0, dtype=np.float32) / 255
     first = np.broadcast_to(mean[:1], x[:, :1].shape)
-    components = min(dimensions, mean.size, len(train))
     return {
         "mean": np.broadcast_to(mean, x.shape),
         "own_mean": np.broadcast_to(x.mean(axis=1, keepdims=True), x.shape),
         "last_value": np.concatenate([first, x[:, :-1]], axis=1),
-        "pca": pca_codes(train, test, components)[2],
+        "pca": pca_codes(train, test, dimensions)[2],
     }
 
 

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives, penalties
 from aejax.data.dataset import ImageDataset
-from aejax.evaluation.probes import knn_accuracy, pca_codes
+from aejax.evaluation.probes import knn_accuracies, pca_codes
 from aejax.figures.codes import activity_histogram, tsne
 from aejax.nets.layers import num_elements
 from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
@@ -126,15 +126,12 @@ def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, floa
     images = test.images[:10_000] / np.float32(255)
     codes, test_codes = run.encode(train.images[:10_000]), run.encode(test.images[:10_000])
     pca, test_pca, restored = pca_codes(train.images[:10_000], test.images[:10_000], codes.shape[1])
-    labels = train.labels[:10_000], test.labels[:10_000]
     return {
         "squared_error_per_pixel": float(np.mean((run.decode(test_codes) - images) ** 2)),
         "squared_error_per_pixel_of_pca": float(np.mean((restored - images) ** 2)),
         "mean_activation": float(np.mean(np.abs(test_codes))),
         "share_of_zeros": float(np.mean(test_codes == 0)),
-        "knn_accuracy": knn_accuracy(codes, labels[0], test_codes, labels[1]),
-        "knn_accuracy_of_pca": knn_accuracy(pca, labels[0], test_pca, labels[1]),
-    }
+    } | knn_accuracies({"": (codes, test_codes), "_of_pca": (pca, test_pca)}, train, test)
 
 
 def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:

@@ -33,6 +33,7 @@ KERAS = {
     ),
     "lesson_vae.py --dataset fashion_mnist --slip": ("loss", 26.76491),
 }
+RATE = re.compile(r" --(?:learning-rate|schedule) \S+")
 ELSEWHERE = ("workdir", "data_dir", "resume", "devices", "data", "checkpoint_every", "seed")
 
 
@@ -92,17 +93,24 @@ def keras_rows(measured: dict[str, dict[str, Any]]) -> list[str]:
             continue
         values = [seed["metrics"][metric] for seed in seeds.values()]
         mean = sum(values) / len(values)
-        ours = [
-            f"{seed['metrics'][metric]:.5g} (`{name.removeprefix(f'python experiments/{words} ')}`)"
-            for name, runs in measured.items()
-            if name.startswith(f"python experiments/{words} ") and "--schedule" in name
-            for seed in runs.values()
-        ]
+        ours = best_rate(measured, words, metric)
         lines.append(
             f"| `{words}` | {keras:.5g} | {mean:.5g} ({min(values):.5g} to {max(values):.5g}, "
-            f"{len(values)} seeds) | {mean / keras - 1:+.2%} | {min(ours, default='')} |"
+            f"{len(values)} seeds) | {mean / keras - 1:+.2%} | {ours} |"
         )
     return lines
+
+
+def best_rate(measured: dict[str, dict[str, Any]], words: str, metric: str) -> str:
+    """The least of a metric by a command that differs in the learning rate alone, and its flags."""
+    found = [
+        (seed["metrics"][metric], " ".join(match.group().strip() for match in RATE.finditer(name)))
+        for name, seeds in measured.items()
+        if name != f"python experiments/{words}"
+        and RATE.sub("", name) == f"python experiments/{words}"
+        for seed in seeds.values()
+    ]
+    return "{:.5g} (`{}`)".format(*min(found)) if found else ""
 
 
 def with_table(text: str, mark: str, rows: list[str]) -> str:

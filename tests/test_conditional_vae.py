@@ -1,5 +1,7 @@
 """The conditional VAE: what the label reaches, the class of the highest ELBO, the script."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,3 +62,10 @@ def test_samples_and_results(run):
 def test_one_class_is_one_line():
     with pytest.raises(ValueError, match="--classes 1 is less than 2"):
         conditional_vae.Config(classes=1).build((28, 28, 1))
+
+
+def test_images_without_labels_are_refused_before_training(start):
+    done = start("conditional_vae.py", "--dataset", "photos", "--workdir", "r")
+    assert done.returncode == 2
+    assert "--dataset photos has no labels: conditional_vae.py needs 0 to 9" in done.stderr
+    assert not Path("r").exists()

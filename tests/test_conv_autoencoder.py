@@ -111,3 +111,12 @@ def test_a_wrong_latent_dim_is_one_line(start):
     assert done.returncode == 2
     error = done.stderr.strip().splitlines()[-1]  # below what preparing the data prints
     assert error.startswith("conv_autoencoder.py: error: --latent-dim 0 is not positive")
+
+
+@pytest.mark.slow
+def test_images_without_labels_leave_what_needs_none(tmp_path):
+    config = conv_autoencoder.Config(dataset="photos", epochs=1, workdir=str(tmp_path / "r"))
+    aejax.run(config)
+    assert json.loads((tmp_path / "r" / "results.json").read_text()) == {}
+    names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
+    assert names == {"code_maps", "curves", "noise", "random_codes", "reconstructions"}

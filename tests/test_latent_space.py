@@ -152,5 +152,5 @@ def test_what_cannot_be_looked_at_is_one_line():
     aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000))
     with pytest.raises(aejax.UsageError, match="--run r is of autoencoder.py, which has no prior"):
         opened(Arguments(run="r"))
-    with pytest.raises(aejax.UsageError, match="--count 0 is not positive"):
-        opened(Arguments(count=0))
+    with pytest.raises(aejax.UsageError, match="--count 1 is less than 2"):
+        opened(Arguments(count=1))

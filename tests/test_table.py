@@ -50,6 +50,11 @@ def test_a_recipe_stands_beside_keras_and_its_best():
     }
     best = {"0": {"metrics": {"reconstruction_per_pixel": 0.27}}}
     lines = table.keras_rows({name: seeds, f"{name} --schedule cosine": best})
+    deep = "python experiments/sparse_autoencoder.py --dataset fashion_mnist --epochs 100"
+    other = {f"{deep} --schedule cosine --kind deep": best, f"{deep} --kind deep": seeds}
+    assert table.keras_rows(other)[-1].endswith("| 0.27 (`--schedule cosine`) |")
+    simple = "python experiments/sparse_autoencoder.py --dataset fashion_mnist"
+    assert table.keras_rows(other | {simple: seeds})[2].endswith("|  |")
     assert len(lines) == 3
     assert "| 0.28115 | 0.285 (0.28 to 0.29, 2 seeds) | +1.37% |" in lines[-1]
     assert lines[-1].endswith("| 0.27 (`--schedule cosine`) |")

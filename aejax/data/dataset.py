@@ -39,6 +39,11 @@ class ImageDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether every image has a class."""
+        return bool(len(self.labels)) and int(np.min(self.labels)) > UNLABELLED
+
     def first(self, count: int) -> "ImageDataset":
         """The first `count` images, or all where there are fewer."""
         return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])

@@ -26,8 +26,8 @@ def load_dataset(name: str, split: str, data_dir: str | None = None) -> ImageDat
     """Opens a split of a TFDS data set as uint8 images, decoded to the cache the first time.
 
     Args:
-        name: any TFDS data set with one image feature, such as "fashion_mnist", or the embedded
-            "mnist5k".
+        name: any TFDS data set with one image feature, such as "fashion_mnist", or an
+            embedded one: "mnist5k", "photos", "fiddle_tunes".
         split: "train", "test" or any TFDS split expression ("train[:1000]").
         data_dir: the TFDS data directory; by default `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from aejax.data.dataset import ImageDataset, as_float
+from aejax.errors import UsageError
 from aejax.nets.layers import Conv
 from aejax.objectives import Batch, LossFn, Metrics, batch_mean
 
@@ -63,6 +64,10 @@ def train_classifier(
     from aejax.training.loop import fit
     from aejax.training.state import TrainState
 
+    if not data.labelled:
+        raise UsageError(
+            f"{data.name} has no labels to train a classifier on: give another data set"
+        )
     data = data.first(_IMAGES)
     model = ConvClassifier(int(data.labels.max()) + 1)
     optimizer = optax.adam(1e-3)

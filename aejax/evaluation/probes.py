@@ -1,6 +1,10 @@
 """What a code knows of the class, by scikit-learn's models fitted to it."""
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from aejax.data.dataset import ImageDataset
 
 
 def knn_accuracy(
@@ -15,6 +19,23 @@ def knn_accuracy(
 
     model = KNeighborsClassifier(min(neighbours, len(codes)))
     return float(model.fit(codes, labels).score(test_codes, test_labels))
+
+
+def knn_accuracies(
+    codes: Mapping[str, tuple[np.ndarray, np.ndarray]], train: ImageDataset, test: ImageDataset
+) -> dict[str, float]:
+    """`knn_accuracy` of each pair (codes `[N, D]`, test codes `[M, D]`) of the first images.
+
+    Named `knn_accuracy` and the pair's suffix; nothing where the images have no labels.
+    """
+    if not (train.labelled and test.labelled):
+        return {}
+    return {
+        f"knn_accuracy{suffix}": knn_accuracy(
+            x, train.labels[: len(x)], test_x, test.labels[: len(test_x)]
+        )
+        for suffix, (x, test_x) in codes.items()
+    }
 
 
 def linear_probe_accuracy(
@@ -32,7 +53,7 @@ def linear_probe_accuracy(
 def pca_codes(
     images: np.ndarray, test_images: np.ndarray, dimensions: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Principal components fitted to uint8 or [0, 1] images `[N, H, W, C]`.
+    """Principal components fitted to uint8 or [0, 1] images `[N, H, W, C]`, no more than there are.
 
     Returns:
         the codes `[N, dimensions]`, the test images' `[M, dimensions]`, and the test images'
@@ -41,7 +62,7 @@ def pca_codes(
     from sklearn.decomposition import PCA
 
     x, y = (_flat(part) for part in (images, test_images))
-    model = PCA(dimensions, random_state=0).fit(x)
+    model = PCA(min(dimensions, *x.shape), random_state=0).fit(x)
     codes = model.transform(y)
     back = model.inverse_transform(codes).reshape(test_images.shape).astype(np.float32)
     return model.transform(x), codes, back

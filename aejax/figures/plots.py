@@ -25,7 +25,7 @@ def latent_scatter(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[
 
 
 def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
-    """Training (thin) and test (thick) curves over epochs, a panel a metric, in nats per image."""
+    """Training (thin) and test (thick) curves over epochs, a panel a metric, nats per example."""
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for split, width in (("train", 1.0), ("test", 1.8)):
@@ -33,7 +33,7 @@ def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
             epochs, values = [r["epoch"] for r in lines], [r[name] for r in lines]
             marker = "o" if len(lines) == 1 else None
             axes.plot(epochs, values, linewidth=width, label=split, marker=marker)
-        axes.set(title=name.replace("_", " "), xlabel="epoch", ylabel="nats per image")
+        axes.set(title=name.replace("_", " "), xlabel="epoch", ylabel="nats per example")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     return figure

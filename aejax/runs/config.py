@@ -75,7 +75,7 @@ def check_config(config: Config) -> None:
 
 def check_resumable(config: Config, saved: dict[str, object]) -> None:
     """Raises a `UsageError` naming the fields in which `config` differs from the run's own."""
-    current = to_json(config)
+    current, saved = to_json(config), to_json(type(config)()) | saved
     # A cosine reaches 0 at the last epoch: with more of them every step would be another.
     may_change = RESUMABLE - ({"epochs"} if config.schedule == "cosine" else set())
     differing = [

@@ -66,7 +66,8 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads((directory / CONFIG).read_text())
-        return {key: config[key] for key in ("experiment", "fields", "image_shape", "label_names")}
+        keys = ("experiment", "fields", "image_shape", "label_names", "train_images")
+        return {key: config[key] for key in keys}
     except FileNotFoundError as error:
         raise UsageError(f"there is no run in {directory}: give its --workdir") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -34,6 +34,7 @@ class Recipe:
             prints and leaves in `results.json` before it draws its figures.
         epoch_figures: (params, test data) -> named figures that every epoch leaves, in
             `figures/epochs/NAME_EPOCH.png`.
+        classes: how many classes the labels must be of, where the model is given them.
         train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
             losses; `optimizer.init` still makes the optimiser's state.
     """
@@ -48,6 +49,7 @@ class Recipe:
     headline: Callable[[dict[str, float]], str]
     results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
     epoch_figures: "Callable[[Any, ImageDataset], Iterator[tuple[str, Figure]]] | None" = None
+    classes: int | None = None
     train_step: TrainStep | None = None
 
     def step(self) -> TrainStep:

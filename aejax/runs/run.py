@@ -124,7 +124,8 @@ def run(config: Config) -> Run:
     train_data = load_dataset(config.dataset, "train", config.data_dir)
     test_data = load_dataset(config.dataset, "test", config.data_dir)
     check_batch_size(config.batch_size, len(train_data), mesh.size)
-    recipe = _build(config, train_data)
+    recipe = _build(config, train_data.image_shape, len(train_data))
+    check_labels(config, recipe, train_data)
     state = _initial_state(config, recipe, train_data)
     if saved is None:
         described = _describe(config, train_data)
@@ -161,7 +162,7 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         tuple(saved["label_names"]),
         config.dataset,
     )
-    recipe = _build(config, blank)
+    recipe = _build(config, blank.image_shape, saved["train_images"])
     state = _initial_state(config, recipe, blank)
     with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
         state = checkpoints.restore(checkpoint_like(recipe, state, blank.image_shape)).state
@@ -176,12 +177,23 @@ def _mesh(config: Config) -> Mesh:
         raise UsageError(f"--{error}") from None
 
 
-def _build(config: Config, train_data: ImageDataset) -> Recipe:
-    steps = config.epochs * (len(train_data) // config.batch_size)
+def _build(config: Config, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
+    steps = config.epochs * (train_images // config.batch_size)
     try:
-        return scheduled(config.build(train_data.image_shape), config.schedule, steps)
+        return scheduled(config.build(image_shape), config.schedule, steps)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def check_labels(config: Config, recipe: Recipe, data: ImageDataset) -> None:
+    """Raises a `UsageError` if the recipe needs labels that the data set does not have."""
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if recipe.classes is not None and not 0 <= low <= high < recipe.classes:
+        found = "no labels" if high < 0 else f"labels {low} to {high}"
+        raise UsageError(
+            f"--dataset {config.dataset} has {found}: {config.name}.py needs 0 to "
+            f"{recipe.classes - 1}; give another, or --classes"
+        )
 
 
 def _initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
@@ -196,6 +208,7 @@ def _describe(config: Config, data: ImageDataset) -> dict[str, Any]:
         "fields": to_json(config),
         "image_shape": list(data.image_shape),
         "label_names": list(data.label_names),
+        "train_images": len(data),
     }
 
 

@@ -36,6 +36,8 @@ def make_phased_step(phases: Mapping[str, Phase]) -> TrainStep:
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if state.ema is not None:
+            raise ValueError("a step of phases keeps no average: create the state without ema")
         keys = jax.random.split(step_key(state), len(phases))
         metrics: Metrics = {}
         for index, (name, phase) in enumerate(phases.items()):

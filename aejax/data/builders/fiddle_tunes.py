@@ -39,7 +39,10 @@ def from_pitch(pitches: np.ndarray) -> np.ndarray:
 
 
 class FiddleTunes(tfds.core.GeneratorBasedBuilder):
-    """Every fifth tune in the order of their names is a test tune; the label is the dance."""
+    """Of the tunes in these meters, by name, every fifth is a test tune; the label is the dance.
+
+    A window that stands in a test tune too is left out of the training tunes.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
