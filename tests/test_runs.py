@@ -149,6 +149,7 @@ def test_streamed_and_resident_runs_are_equal():
 def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch, capsys):
     import aejax.runs.progress as shown
 
+    before = signal.getsignal(signal.SIGINT)
     aejax.run(config(workdir="whole"))
     monkeypatch.setattr("aejax.training.loop._Pace.__call__", lambda self: 3)
     show = shown.Bar.show
@@ -171,7 +172,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch, capsys):
     whole, stopped = aejax.load_run("whole", Config), aejax.load_run("stopped", Config)
     chex.assert_trees_all_equal(whole.state.params, stopped.state.params)
     assert [r["loss"] for r in lines("whole")] == [r["loss"] for r in lines("stopped")]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(capsys):
