@@ -94,9 +94,10 @@ def keras_rows(measured: dict[str, dict[str, Any]]) -> list[str]:
         values = [seed["metrics"][metric] for seed in seeds.values()]
         mean = sum(values) / len(values)
         ours = best_rate(measured, words, metric)
+        spread = f"{min(values):.5g} to {max(values):.5g}, {len(values)} seeds"
         lines.append(
-            f"| `{words}` | {keras:.5g} | {mean:.5g} ({min(values):.5g} to {max(values):.5g}, "
-            f"{len(values)} seeds) | {mean / keras - 1:+.2%} | {ours} |"
+            f"| `{words}` | {keras:.5g} | {mean:.5g} ({spread if len(values) > 1 else 'one seed'}) "
+            f"| {mean / keras - 1:+.2%} | {ours} |"
         )
     return lines
 
