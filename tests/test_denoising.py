@@ -102,7 +102,8 @@ def test_wrong_runs_are_one_line(start, tmp_path):
         "wrong_data.py: error: --first nothing holds no run: "
         "give the --workdir of a denoising.py run"
     ]
-    config = {"experiment": "vae", "fields": {}, "image_shape": [28, 28, 1], "label_names": []}
+    config = {"experiment": "vae", "fields": {}, "image_shape": [28, 28, 1]}
+    config |= {"label_names": [], "train_images": 4000}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(aejax.UsageError, match="--second: .* is a run of vae.py, not of denoising"):
         wrong_data.opened("--second", str(tmp_path))
