@@ -76,7 +76,7 @@ class Training:
             raise UsageError(f"--seed {self.seed} is not within 0 and 2^32 - 1")
         train, test = (load_dataset(self.dataset, s, self.data_dir) for s in ("train", "test"))
         check_batch_size(self.batch_size, len(train), 1)
-        if train.labels.min() < 0:
+        if not train.labelled:
             raise UsageError(f"--dataset {self.dataset} has no labels: give one that has")
         return train, test
 
