@@ -130,9 +130,11 @@ def with_tables(text: str, measured: dict[str, dict[str, Any]]) -> str:
     return with_table(text, "keras", keras_rows(measured))
 
 
-def read() -> dict[str, dict[str, Any]]:
+def read(path: Path = MEASURED) -> dict[str, dict[str, Any]]:
     """What has been measured, by command and seed."""
-    return json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: run table.py of a checkout, which has it")
+    return json.loads(path.read_text())
 
 
 def main() -> None:

@@ -22,6 +22,10 @@ _GIVEN = os.environ.get("TFDS_DATA_DIR")
 _SESSION = tempfile.TemporaryDirectory(prefix="aejax-tests-")
 os.environ["TFDS_DATA_DIR"] = str(Path(_SESSION.name) / "tfds")
 os.environ["AEJAX_CACHE_DIR"] = str(Path(_SESSION.name) / "cache")
+# Runs, their resumptions and the scripts compile the same programs: once a session is enough.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(_SESSION.name) / "compiled")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import numpy as np
