@@ -6,6 +6,10 @@ support are an error too where they are at hand; inside `jax.jit` there is nothi
 """
 
 from aejax.likelihoods.bernoulli import bernoulli, bernoulli_log_prob
+from aejax.likelihoods.continuous_bernoulli import (
+    continuous_bernoulli,
+    continuous_bernoulli_log_prob,
+)
 from aejax.likelihoods.gaussian import (
     gaussian,
     gaussian_learned,
@@ -21,6 +25,8 @@ __all__ = [
     "Likelihood",
     "bernoulli",
     "bernoulli_log_prob",
+    "continuous_bernoulli",
+    "continuous_bernoulli_log_prob",
     "gaussian",
     "gaussian_learned",
     "gaussian_log_prob",
