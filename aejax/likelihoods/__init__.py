@@ -19,6 +19,7 @@ from aejax.likelihoods.gaussian import (
     gaussian_per_pixel,
     gaussian_per_pixel_log_prob,
 )
+from aejax.likelihoods.laplace import laplace, laplace_log_prob
 from aejax.likelihoods.likelihood import Likelihood
 
 __all__ = [
@@ -34,4 +35,6 @@ __all__ = [
     "gaussian_optimal_log_prob",
     "gaussian_per_pixel",
     "gaussian_per_pixel_log_prob",
+    "laplace",
+    "laplace_log_prob",
 ]
