@@ -6,6 +6,7 @@ support are an error too where they are at hand; inside `jax.jit` there is nothi
 """
 
 from aejax.likelihoods.bernoulli import bernoulli, bernoulli_log_prob
+from aejax.likelihoods.categorical import categorical, categorical_log_prob
 from aejax.likelihoods.continuous_bernoulli import (
     continuous_bernoulli,
     continuous_bernoulli_log_prob,
@@ -26,6 +27,8 @@ __all__ = [
     "Likelihood",
     "bernoulli",
     "bernoulli_log_prob",
+    "categorical",
+    "categorical_log_prob",
     "continuous_bernoulli",
     "continuous_bernoulli_log_prob",
     "gaussian",
