@@ -22,6 +22,7 @@ from aejax.likelihoods.gaussian import (
 )
 from aejax.likelihoods.laplace import laplace, laplace_log_prob
 from aejax.likelihoods.likelihood import Likelihood
+from aejax.likelihoods.logistic_mixture import logistic_mixture, logistic_mixture_log_prob
 
 __all__ = [
     "Likelihood",
@@ -40,4 +41,6 @@ __all__ = [
     "gaussian_per_pixel_log_prob",
     "laplace",
     "laplace_log_prob",
+    "logistic_mixture",
+    "logistic_mixture_log_prob",
 ]
