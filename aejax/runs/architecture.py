@@ -21,22 +21,42 @@ class ArchitectureConfig(Config):
     """Widths of the dense layers, from the image inwards (--net mlp)."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of the convolutions of stride 2, from the image inwards (--net conv)."""
-    likelihood: Literal["bernoulli", "gaussian", "gaussian_learned"] = "bernoulli"
-    """p(x|z): Bernoulli, Gaussian of scale --sigma, or Gaussian of one learned scale."""
+    likelihood: Literal[
+        "bernoulli",
+        "continuous_bernoulli",
+        "gaussian",
+        "gaussian_learned",
+        "gaussian_per_pixel",
+        "gaussian_optimal",
+        "laplace",
+        "categorical",
+        "logistic_mixture",
+    ] = "bernoulli"
+    """p(x|z), one of
+    bernoulli, the usual cross-entropy;
+    continuous_bernoulli, its density on [0, 1];
+    gaussian or laplace, of scale --sigma;
+    gaussian_learned, of one learned scale;
+    gaussian_per_pixel, of the decoder's scales;
+    gaussian_optimal, of each image's best scale, no density;
+    categorical, any probabilities of the 256 levels;
+    logistic_mixture, PixelCNN++'s probabilities of them."""
     sigma: float = 0.1
-    """Standard deviation of a pixel (--likelihood gaussian)."""
+    """Standard deviation of a pixel (--likelihood gaussian or laplace)."""
 
     def nets(self, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
-        """The encoder and the decoder for images of `(H, W, C)`.
+        """The encoder for images of `(H, W, C)`, and the decoder to what the likelihood takes.
 
         Raises:
-            ValueError: if a size does not fit.
+            ValueError: if a size does not fit, or the likelihood cannot be of C channels.
         """
         if self.latent_dim < 1:
             raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
+        height, width, channels = image_shape
+        outputs_shape = (height, width, self.p_x().channels(channels))
         pairs = {
-            "mlp": lambda: nets.mlp_pair(image_shape, self.hidden),
-            "conv": lambda: nets.conv_pair(image_shape, self.channels),
+            "mlp": lambda: nets.mlp_pair(outputs_shape, self.hidden),
+            "conv": lambda: nets.conv_pair(outputs_shape, self.channels),
         }
         encoder, decoder = pairs[self.net]()
         if self.likelihood == "gaussian_learned":
@@ -47,7 +67,13 @@ class ArchitectureConfig(Config):
         """The likelihood of an image given the decoder's outputs."""
         builders = {
             "bernoulli": likelihoods.bernoulli,
+            "continuous_bernoulli": likelihoods.continuous_bernoulli,
             "gaussian": lambda: likelihoods.gaussian(self.sigma),
             "gaussian_learned": likelihoods.gaussian_learned,
+            "gaussian_per_pixel": likelihoods.gaussian_per_pixel,
+            "gaussian_optimal": likelihoods.gaussian_optimal,
+            "laplace": lambda: likelihoods.laplace(self.sigma),
+            "categorical": likelihoods.categorical,
+            "logistic_mixture": likelihoods.logistic_mixture,
         }
         return builders[self.likelihood]()
