@@ -43,10 +43,26 @@ class DiagonalGaussian(NamedTuple):
         """One reparameterised draw, `[..., D]`."""
         return reparameterize(key, self.mean, self.log_sigma)
 
+    def samples(self, key: jax.Array, count: int) -> jax.Array:
+        """`count` independent reparameterised draws, `[count, ..., D]`.
+
+        Raises:
+            ValueError: if `count` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"{count} samples cannot be drawn: give at least 1")
+        shape = (count, *self.mean.shape)
+        return reparameterize(key, *(jnp.broadcast_to(a, shape) for a in self))
+
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """Log N(z; mean, sigma^2) in nats, summed over the last axis: `[..., D]` -> `[...]`."""
-        standardised = (z - self.mean) * jnp.exp(-self.log_sigma)
-        return jnp.sum(-0.5 * (standardised**2 + LOG_2PI) - self.log_sigma, axis=-1)
+        """Log N(z; mean, sigma^2) in nats, summed over the last axis: `[..., D]` -> `[...]`.
+
+        z may have further axes in front, such as that of the draws: `[K, B, D]` for `[B, D]`.
+        """
+        further = tuple(range(z.ndim - self.mean.ndim))
+        mean, log_sigma = (jnp.expand_dims(a, further) for a in self)
+        standardised = (z - mean) * jnp.exp(-log_sigma)
+        return jnp.sum(-0.5 * (standardised**2 + LOG_2PI) - log_sigma, axis=-1)
 
 
 def standard_normal(shape: tuple[int, ...]) -> DiagonalGaussian:

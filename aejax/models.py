@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from aejax.latents import DiagonalGaussian
+from aejax.generative import LatentVariableModel
+from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.nets.layers import GLOROT
 
 
@@ -45,12 +46,14 @@ class Autoencoder(nn.Module):
 class VAE(nn.Module):
     """The variational autoencoder of Kingma & Welling 2014 (arXiv 1312.6114).
 
-    A diagonal Gaussian posterior over a `latent_dim`-dimensional latent with prior N(0, I).
+    A diagonal Gaussian posterior over a `latent_dim`-dimensional latent. Its prior is N(0, I), or
+    what a module of `aejax.nets.priors` makes of `encode`.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     latent_dim: int
+    prior: nn.Module | None = None
 
     def setup(self) -> None:
         self.mean = nn.Dense(self.latent_dim, kernel_init=GLOROT)
@@ -64,6 +67,12 @@ class VAE(nn.Module):
     def decode(self, z: jax.Array) -> Any:
         """Latents `[B, latent_dim]` -> the parameters of the likelihood p(x|z)."""
         return self.decoder(z)
+
+    def p_z(self) -> Any:
+        """The prior p(z) over `[latent_dim]`, with `log_prob` and `sample`."""
+        return (
+            standard_normal((self.latent_dim,)) if self.prior is None else self.prior(self.encode)
+        )
 
     def reconstruct(self, x: jax.Array) -> Any:
         """Images `[B, H, W, C]` -> the likelihood's parameters at the posterior's mean."""
@@ -137,9 +146,30 @@ class ModelFunctions(NamedTuple):
 
 def functions(model: Autoencoder | VAE) -> ModelFunctions:
     """The pure functions of a model."""
+
+    def everything(module: Any, x: jax.Array) -> Any:
+        return module.reconstruct(x), module.p_z() if isinstance(module, VAE) else None
+
     return ModelFunctions(
-        init=lambda key, x: model.init(key, x, method="reconstruct")["params"],
+        init=lambda key, x: model.init(key, x, method=everything)["params"],
         apply=model.apply,
         encode=lambda params, x: model.apply({"params": params}, x, method="encode"),
         decode=lambda params, z: model.apply({"params": params}, z, method="decode"),
+    )
+
+
+def latent_variable_model(
+    model: VAE, log_prob: Callable[[Any, jax.Array], jax.Array]
+) -> LatentVariableModel:
+    """What bounds and evaluations need of a VAE whose likelihood has `log_prob`."""
+    pure = functions(model)
+
+    def prior(params: Any) -> Any:
+        return model.apply({"params": params}, method="p_z")
+
+    return LatentVariableModel(
+        encode=pure.encode,
+        decode=pure.decode,
+        log_prob=log_prob,
+        prior=prior,
     )

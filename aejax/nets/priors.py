@@ -1,0 +1,43 @@
+"""Priors with parameters of their own, as modules: called with `encode`, they give p(z)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from aejax.latents import DiagonalGaussian
+from aejax.nets.layers import Shape
+from aejax.priors import DiagonalMixture, vamp_prior
+
+
+class MixturePrior(nn.Module):
+    """A learned mixture of diagonal Gaussians, which begins as draws of N(0, I) for means."""
+
+    components: int
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, encode: Any) -> DiagonalMixture:
+        shape = (self.components, self.latent_dim)
+        mean = self.param("mean", nn.initializers.normal(1.0), shape)
+        log_sigma = self.param("log_sigma", nn.initializers.zeros, shape)
+        logits = self.param("logits", nn.initializers.zeros, shape[:1])
+        return DiagonalMixture(logits, DiagonalGaussian(mean, log_sigma))
+
+
+class VampPrior(nn.Module):
+    """An equal mixture of the posteriors of learned images (Tomczak & Welling 2018).
+
+    The images are sigmoids of the parameters, which keeps them in [0, 1] with a gradient
+    everywhere; the paper clips instead.
+    """
+
+    components: int
+    image_shape: Shape
+
+    @nn.compact
+    def __call__(self, encode: Callable[[jax.Array], DiagonalGaussian]) -> DiagonalMixture:
+        shape = (self.components, *self.image_shape)
+        pseudo_inputs = self.param("pseudo_inputs", nn.initializers.normal(1.0), shape)
+        return vamp_prior(encode, jax.nn.sigmoid(pseudo_inputs))
