@@ -76,7 +76,9 @@ def inverse_multiquadric(scale: float | jax.Array) -> Kernel:
     return lambda squared: scale / (scale + squared)
 
 
-def squared_mmd(x: jax.Array, y: jax.Array, kernel: Kernel) -> jax.Array:
+def squared_mmd(
+    x: jax.Array, y: jax.Array, kernel: Kernel, mask: jax.Array | None = None
+) -> jax.Array:
     """The squared maximum mean discrepancy between two samples, estimated without bias.
 
     Gretton et al. 2012 (JMLR 13), equation 3: the mean of k over pairs of different rows of x, and
@@ -87,6 +89,7 @@ def squared_mmd(x: jax.Array, y: jax.Array, kernel: Kernel) -> jax.Array:
         x: `[N, D]`, independent draws.
         y: `[M, D]`, independent draws of the other distribution.
         kernel: a function of squared distances, `rbf(bandwidth)` or `inverse_multiquadric(scale)`.
+        mask: `[N]`, False for rows of x that do not count.
 
     Returns:
         a scalar, in units of the kernel (1 for equal points).
@@ -95,8 +98,14 @@ def squared_mmd(x: jax.Array, y: jax.Array, kernel: Kernel) -> jax.Array:
         ValueError: if a sample has fewer than two rows or their dimensions differ.
     """
     _check_samples(x, y)
-    within_x, within_y = (_mean_of_pairs(kernel(_squared_distances(a, a))) for a in (x, y))
-    return within_x + within_y - 2 * jnp.mean(kernel(_squared_distances(x, y)))
+    counted = jnp.ones(len(x), bool) if mask is None else mask
+    all_of_y = jnp.ones(len(y), bool)
+    # A row that does not count may hold a NaN, and its gradient would be one.
+    x = jnp.where(counted[:, None], x, 0)
+    within_x = _mean_of_pairs(kernel(_squared_distances(x, x)), counted)
+    within_y = _mean_of_pairs(kernel(_squared_distances(y, y)), all_of_y)
+    between = kernel(_squared_distances(x, y)) * counted[:, None]
+    return within_x + within_y - 2 * jnp.sum(between) / (len(y) * jnp.maximum(jnp.sum(counted), 1))
 
 
 def median_distance(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -134,7 +143,7 @@ def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.maximum(squares - 2 * products, 0)
 
 
-def _mean_of_pairs(values: jax.Array) -> jax.Array:
-    """The mean of `[N, N]` off its diagonal."""
-    count = len(values)
-    return jnp.sum(jnp.where(jnp.eye(count, dtype=bool), 0, values)) / (count * (count - 1))
+def _mean_of_pairs(values: jax.Array, counted: jax.Array) -> jax.Array:
+    """The mean of `[N, N]` off its diagonal, over rows and columns that count, `[N]`."""
+    pairs = counted[:, None] & counted[None, :] & ~jnp.eye(len(values), dtype=bool)
+    return jnp.sum(jnp.where(pairs, values, 0)) / jnp.maximum(jnp.sum(pairs), 1)

@@ -152,6 +152,6 @@ def test_a_nan_image_in_a_masked_row_does_not_spread():
     images = jnp.stack([jnp.full((2, 2, 1), 0.5), jnp.full((2, 2, 1), jnp.nan)])
     batch = {"image": images, "mask": jnp.array([True, False])}
     loss_fn = objectives.autoencoder(lambda v, x: jnp.zeros_like(x), bernoulli_log_prob)
-    loss, (metrics, _) = loss_fn({}, {}, batch, jax.random.key(0), STEP)
+    loss, (metrics, _) = jax.jit(loss_fn)({}, {}, batch, jax.random.key(0), STEP)
     np.testing.assert_allclose(loss, 4 * np.log(2), rtol=1e-6)
     chex.assert_tree_all_finite(metrics)

@@ -1,69 +1,11 @@
-"""Builders of a `LossFn`: the one place where losses are averaged over the batch.
-
-    loss_fn(params, extra, batch, key, step) -> (loss, (metrics, extra))
-
-`batch` is a dict with "image" `[B, H, W, C]` in [0, 1] and, in an evaluation's last batch, "mask"
-`[B]`, False for the rows that only fill it up. The loss and its named parts are nats per example.
-"""
+"""The reconstruction error, and what is put around a loss: a penalty, binary images."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from aejax.divergences import gaussian_kl
-
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
-LossFn = Callable[[Any, Any, Batch, jax.Array, jax.Array], tuple[jax.Array, tuple[Metrics, Any]]]
-
-
-def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """The mean of `values` `[B]` over the rows where `mask` `[B]` is True (all, without a mask)."""
-    if mask is None:
-        return jnp.mean(values)
-    weights = mask.astype(values.dtype)
-    # where, not a product: a row that only fills the batch may hold a NaN.
-    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(weights), 1)
-
-
-def vae(
-    apply_fn: Callable[..., Any],
-    log_prob: Callable[[Any, jax.Array], jax.Array],
-    *,
-    beta: float = 1.0,
-) -> LossFn:
-    """The negative ELBO with the KL in closed form, weighed by beta.
-
-    Kingma & Welling 2014 (arXiv 1312.6114), equation 10; beta as in Higgins et al. 2017.
-
-    Args:
-        apply_fn: (variables, images, key) -> (decoder outputs, posterior with mean and log_sigma).
-        log_prob: (decoder outputs, images) -> log p(x|z), `[B]`.
-        beta: the weight of the KL in the loss; the metric `elbo` always has weight 1.
-
-    Returns:
-        A `LossFn` with metrics `loss`, `reconstruction` (-E log p(x|z), one draw), `kl`, `elbo`.
-    """
-
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        outputs, posterior = apply_fn({"params": params, **extra}, batch["image"], key)
-        mask = batch.get("mask")
-        reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
-        kl = batch_mean(gaussian_kl(posterior.mean, posterior.log_sigma), mask)
-        loss = reconstruction + beta * kl
-        metrics = {
-            "loss": loss,
-            "reconstruction": reconstruction,
-            "kl": kl,
-            "elbo": -(reconstruction + kl),
-        }
-        return loss, (metrics, extra)
-
-    return loss_fn
+from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
 
 
 def autoencoder(
@@ -127,3 +69,21 @@ def penalised(
         return loss, (metrics | {"loss": loss, "penalty": charge}, extra)
 
     return penalised_loss_fn
+
+
+def binarized(loss_fn: LossFn) -> LossFn:
+    """`loss_fn` on images of zeros and ones, drawn afresh at every step with the pixels' chances.
+
+    Dynamic binarisation, as in Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.
+    Images that are binary already stay as they are.
+    """
+
+    def binarized_loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        loss_key, image_key = jax.random.split(key)
+        image = batch["image"]
+        drawn = jax.random.bernoulli(image_key, image).astype(image.dtype)
+        return loss_fn(params, extra, batch | {"image": drawn}, loss_key, step)
+
+    return binarized_loss_fn

@@ -1,0 +1,56 @@
+"""The aggregate posterior q(z), the mean of q(z|x) over the images, estimated from a minibatch."""
+
+import jax
+import jax.numpy as jnp
+
+from aejax.latents import LOG_2PI, DiagonalGaussian
+
+
+def aggregate_log_probs(
+    z: jax.Array, posterior: DiagonalGaussian, images: int, mask: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Log q(z) and log of the product of its marginals, by minibatch stratified sampling.
+
+    Chen et al. 2018 (arXiv 1802.04942), appendix C.2: the density is unbiased over minibatches
+    drawn without replacement, its logarithm is not. (Their code has the weight of a draw's own
+    posterior in the first column instead of on the diagonal.)
+
+    Args:
+        z: `[B, D]`, a draw of each image's posterior.
+        posterior: q(z|x) over `[B, D]` of the same images.
+        images: how many the data set has, N.
+        mask: `[B]`, False for rows at the end that only fill the batch.
+
+    Returns:
+        log q(z) and log prod_d q(z_d), each `[B]`, nats.
+
+    Raises:
+        ValueError: if z and the posterior differ in shape or there are fewer images than rows.
+    """
+    if z.shape != posterior.mean.shape or z.ndim != 2:
+        raise ValueError(f"z {z.shape} and the posterior {posterior.mean.shape} are not [B, D]")
+    if images < len(z):
+        raise ValueError(f"images {images} is less than the batch's {len(z)}: give the data's size")
+    if mask is not None:
+        # A row that does not count may hold a NaN, which no weight of 0 takes away.
+        z = jnp.where(mask[:, None], z, 0)
+        posterior = DiagonalGaussian(*(jnp.where(mask[:, None], a, 0) for a in posterior))
+    weights = _log_weights(len(z), images, mask)
+    mean, log_sigma = (a[None] for a in posterior)
+    standardised = (z[:, None] - mean) * jnp.exp(-log_sigma)
+    of_each = -0.5 * (standardised**2 + LOG_2PI) - log_sigma  # [draw, image, D]
+    joint = jax.nn.logsumexp(weights + jnp.sum(of_each, axis=-1), axis=1)
+    marginals = jax.nn.logsumexp(weights[..., None] + of_each, axis=1)
+    return joint, jnp.sum(marginals, axis=-1)
+
+
+def _log_weights(rows: int, images: int, mask: jax.Array | None) -> jax.Array:
+    """`[draw, image]`: 1/N for its own, 1/M for M - 1 others and (N - M)/(NM) for the last."""
+    count = jnp.asarray(rows) if mask is None else jnp.sum(mask)
+    others = jnp.maximum(count - 1, 1).astype(jnp.float32)
+    row = jnp.arange(rows)[:, None]
+    column = jnp.arange(rows)[None, :]
+    last = column == (row + 1) % jnp.maximum(count, 1)
+    weights = jnp.where(last, (images - others) / (images * others), 1 / others)
+    weights = jnp.where(column == row, 1 / images, weights)
+    return jnp.where(column < count, jnp.log(weights), -jnp.inf)

@@ -1,0 +1,40 @@
+"""Builders of a `LossFn`: the one place where losses are averaged over the batch.
+
+    loss_fn(params, extra, batch, key, step) -> (loss, (metrics, extra))
+
+`batch` is a dict with "image" `[B, H, W, C]` in [0, 1] and, in an evaluation's last batch, "mask"
+`[B]`, False for the rows that only fill it up. The loss and its named parts are nats per example.
+"""
+
+from aejax.objectives.aggregate import beta_tcvae, info_vae, wae_mmd
+from aejax.objectives.elbo import charged_vae, vae
+from aejax.objectives.geco import geco, geco_extra
+from aejax.objectives.importance import (
+    doubly_reparameterized,
+    importance_weighted,
+    partially_importance_weighted,
+    sticking_the_landing,
+)
+from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives.reconstruction import autoencoder, binarized, penalised
+
+__all__ = [
+    "Batch",
+    "LossFn",
+    "Metrics",
+    "autoencoder",
+    "batch_mean",
+    "beta_tcvae",
+    "binarized",
+    "charged_vae",
+    "doubly_reparameterized",
+    "geco",
+    "geco_extra",
+    "importance_weighted",
+    "info_vae",
+    "partially_importance_weighted",
+    "penalised",
+    "sticking_the_landing",
+    "vae",
+    "wae_mmd",
+]

@@ -1,0 +1,122 @@
+"""Objectives that look at the aggregate posterior q(z), the mean of q(z|x) over the images.
+
+The prior is N(0, I) in all of them.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aejax.aggregate_posterior import aggregate_log_probs
+from aejax.divergences import inverse_multiquadric, squared_mmd
+from aejax.generative import LatentVariableModel
+from aejax.latents import standard_normal
+from aejax.objectives.elbo import mean_kl
+from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+
+_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel, as in Tolstikhin's code
+
+
+def info_vae(model: LatentVariableModel, *, alpha: float, weight: float) -> LossFn:
+    """Reconstruction + (1 - alpha) KL + (alpha + weight - 1) MMD(q(z), p(z)).
+
+    Zhao, Song & Ermon 2019 (arXiv 1706.02262), equation 6, their lambda being `weight`; at alpha 1
+    it is the MMD-VAE, at alpha 0 and weight 1 the VAE.
+
+    Args:
+        model: its prior must be N(0, I).
+        alpha: how much of the mutual information of x and z is not charged.
+        weight: nats per unit of the squared MMD, which is at most about 2.
+
+    Returns:
+        A `LossFn` with the metrics of `vae` and `mmd`, of one draw of z an image.
+    """
+
+    def loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        code_key, prior_key = jax.random.split(key)
+        x, mask = batch["image"], batch.get("mask")
+        posterior = model.encode(params, x)
+        z = posterior.sample(code_key)
+        reconstruction = batch_mean(-model.log_prob(model.decode(params, z), x), mask)
+        kl, mmd = jnp.sum(mean_kl(posterior, mask)), _mmd_to_prior(prior_key, z, mask)
+        loss = reconstruction + (1 - alpha) * kl + (alpha + weight - 1) * mmd
+        return loss, (elbo_metrics(loss, reconstruction, kl) | {"mmd": mmd}, extra)
+
+    return loss_fn
+
+
+def wae_mmd(model: LatentVariableModel, *, weight: float) -> LossFn:
+    """Reconstruction + weight MMD(q(z), p(z)) of codes without noise, the means of q(z|x).
+
+    Tolstikhin et al. 2018 (arXiv 1711.01558), algorithm 2.
+
+    Args:
+        model: its prior must be N(0, I).
+        weight: nats per unit of the squared MMD.
+
+    Returns:
+        A `LossFn` with metrics `loss`, `reconstruction` and `mmd`.
+    """
+
+    def loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        x, mask = batch["image"], batch.get("mask")
+        z = model.encode(params, x).mean
+        reconstruction = batch_mean(-model.log_prob(model.decode(params, z), x), mask)
+        mmd = _mmd_to_prior(key, z, mask)
+        loss = reconstruction + weight * mmd
+        return loss, ({"loss": loss, "reconstruction": reconstruction, "mmd": mmd}, extra)
+
+    return loss_fn
+
+
+def beta_tcvae(model: LatentVariableModel, *, beta: float, images: int) -> LossFn:
+    """Reconstruction + mutual information + beta x total correlation + KL of the dimensions.
+
+    Chen et al. 2018 (arXiv 1802.04942), equation 4, with q(z) estimated by their minibatch
+    stratified sampling: the three parts sum to the sampled KL.
+
+    Args:
+        model: its prior must be N(0, I).
+        beta: the weight of the total correlation.
+        images: how many the training set has.
+
+    Returns:
+        A `LossFn` with the metrics of `vae`, its KL sampled, and `mutual_information`,
+        `total_correlation` and `dimension_kl`, nats.
+    """
+
+    def loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        x, mask = batch["image"], batch.get("mask")
+        posterior = model.encode(params, x)
+        z = posterior.sample(key)
+        log_q, log_product = aggregate_log_probs(z, posterior, images, mask)
+        parts = {
+            "mutual_information": posterior.log_prob(z) - log_q,
+            "total_correlation": log_q - log_product,
+            "dimension_kl": log_product - model.prior(params).log_prob(z),
+        }
+        means = {name: batch_mean(values, mask) for name, values in parts.items()}
+        reconstruction = batch_mean(-model.log_prob(model.decode(params, z), x), mask)
+        kl = sum(means.values(), jnp.zeros(()))
+        loss = reconstruction + kl + (beta - 1) * means["total_correlation"]
+        return loss, (elbo_metrics(loss, reconstruction, kl) | means, extra)
+
+    return loss_fn
+
+
+def _mmd_to_prior(key: jax.Array, z: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Squared MMD of codes `[B, D]` to as many draws of N(0, I), the kernel one of many scales."""
+    kernels = [inverse_multiquadric(2 * z.shape[-1] * scale) for scale in _SCALES]
+
+    def kernel(squared: jax.Array) -> jax.Array:
+        return sum((k(squared) for k in kernels), jnp.zeros(())) / len(kernels)
+
+    draws = standard_normal(z.shape).sample(key)
+    return squared_mmd(z, draws, kernel, mask)

@@ -1,0 +1,70 @@
+"""The evidence lower bound with the KL in closed form, and losses that charge it otherwise."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from aejax.divergences import gaussian_kl
+from aejax.latents import DiagonalGaussian
+from aejax.objectives.kl_charges import Charge, weighted
+from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+
+
+def vae(
+    apply_fn: Callable[..., Any],
+    log_prob: Callable[[Any, jax.Array], jax.Array],
+    *,
+    beta: float | optax.Schedule = 1.0,
+) -> LossFn:
+    """The negative ELBO with the KL in closed form, weighed by beta.
+
+    Kingma & Welling 2014 (arXiv 1312.6114), equation 10; beta as in Higgins et al. 2017.
+
+    Args:
+        apply_fn: (variables, images, key) -> (decoder outputs, posterior with mean and log_sigma).
+        log_prob: (decoder outputs, images) -> log p(x|z), `[B]`.
+        beta: the weight of the KL in the loss, or a schedule of it over the steps; the metric
+            `elbo` always has weight 1.
+
+    Returns:
+        A `LossFn` with metrics `loss`, `reconstruction` (-E log p(x|z), one draw), `kl`, `elbo`.
+    """
+    return charged_vae(apply_fn, log_prob, weighted(beta))
+
+
+def charged_vae(
+    apply_fn: Callable[..., Any],
+    log_prob: Callable[[Any, jax.Array], jax.Array],
+    charge: Charge,
+) -> LossFn:
+    """The reconstruction error and what `charge` makes of the KL.
+
+    Args:
+        apply_fn: (variables, images, key) -> (decoder outputs, posterior with mean and log_sigma).
+        log_prob: (decoder outputs, images) -> log p(x|z), `[B]`.
+        charge: one of `aejax.objectives.kl_charges`.
+
+    Returns:
+        A `LossFn` with the metrics of `vae`.
+    """
+
+    def loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        outputs, posterior = apply_fn({"params": params, **extra}, batch["image"], key)
+        mask = batch.get("mask")
+        reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
+        kl = mean_kl(posterior, mask)
+        loss = reconstruction + charge(kl, step)
+        return loss, (elbo_metrics(loss, reconstruction, jnp.sum(kl)), extra)
+
+    return loss_fn
+
+
+def mean_kl(posterior: DiagonalGaussian, mask: jax.Array | None) -> jax.Array:
+    """KL(q(z|x) || N(0, I)) of each dimension, averaged over the batch: `[D]`, nats."""
+    of_each = gaussian_kl(posterior.mean[..., None], posterior.log_sigma[..., None])
+    return jax.vmap(batch_mean, in_axes=(1, None))(of_each, mask)

@@ -1,0 +1,133 @@
+"""q(z) from a minibatch against all minibatches, and the objectives that charge it."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_gaussian import LinearGaussian
+from scipy import stats
+
+from aejax import objectives
+from aejax.aggregate_posterior import aggregate_log_probs
+from aejax.latents import DiagonalGaussian
+
+STEP = jnp.zeros((), jnp.int32)
+RNG = np.random.default_rng(0)
+
+
+def posteriors(count, dim=2):
+    mean, log_sigma = RNG.normal(size=(count, dim)), 0.3 * RNG.normal(size=(count, dim))
+    return DiagonalGaussian(jnp.asarray(mean), jnp.asarray(log_sigma))
+
+
+def densities(z, posterior):
+    """q(z|x) of one z under each posterior and dimension, `[N, D]`, by scipy."""
+    return stats.norm(posterior.mean, np.exp(posterior.log_sigma)).pdf(np.asarray(z))
+
+
+def test_over_all_minibatches_the_densities_are_unbiased():
+    count, size = 5, 3
+    every = posteriors(count)
+    z = every.sample(jax.random.key(0))
+    got = []
+    for others in itertools.permutations(range(1, count), size - 1):
+        rows = jnp.array([0, *others])
+        batch = DiagonalGaussian(every.mean[rows], every.log_sigma[rows])
+        joint, product = aggregate_log_probs(z[rows], batch, count)
+        got.append((joint[0], product[0]))
+    by_scipy = densities(z[0], every)
+    np.testing.assert_allclose(np.exp([g[0] for g in got]).mean(), by_scipy.prod(1).mean(), 1e-5)
+
+
+def test_with_all_images_at_equal_posteriors_it_is_exact():
+    one = posteriors(1)
+    same = DiagonalGaussian(*(jnp.tile(a, (6, 1)) for a in one))
+    z = same.sample(jax.random.key(1))
+    joint, product = aggregate_log_probs(z, same, 6)
+    expected = one.log_prob(z)
+    np.testing.assert_allclose(joint, expected, rtol=1e-5)
+    np.testing.assert_allclose(product, expected, rtol=1e-5)
+
+
+def test_rows_that_only_fill_the_batch_change_nothing():
+    posterior = posteriors(4)
+    z = posterior.sample(jax.random.key(2))
+    plain = aggregate_log_probs(z, posterior, 100)
+    padded = [jnp.concatenate([a, jnp.full((3, 2), jnp.inf)]) for a in (z, *posterior)]
+    mask = jnp.arange(7) < 4
+    got = aggregate_log_probs(padded[0], DiagonalGaussian(*padded[1:]), 100, mask)
+    chex.assert_trees_all_close([a[:4] for a in got], list(plain), rtol=1e-6)
+
+
+def test_bad_input_is_one_line():
+    posterior = posteriors(4)
+    with pytest.raises(ValueError, match="images 3 is less than the batch's 4"):
+        aggregate_log_probs(posterior.mean, posterior, 3)
+    with pytest.raises(ValueError, match=r"are not \[B, D\]"):
+        aggregate_log_probs(posterior.mean[0], posterior, 10)
+
+
+def evaluate(loss_fn, linear, batch):
+    return loss_fn(linear.params, {}, batch, jax.random.key(3), STEP)
+
+
+def test_the_tc_vaes_parts_sum_to_the_kl():
+    linear = LinearGaussian(inflation=1.3)
+    batch = {"image": linear.data(40)}
+    loss_fn = objectives.beta_tcvae(linear.model, beta=4.0, images=1000)
+    loss, (m, _) = jax.jit(lambda b: evaluate(loss_fn, linear, b))(batch)
+    whole = m["mutual_information"] + m["total_correlation"] + m["dimension_kl"]
+    np.testing.assert_allclose(whole, m["kl"], rtol=1e-5)
+    expected = m["reconstruction"] + m["kl"] + 3 * m["total_correlation"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    plain, (m, _) = evaluate(
+        objectives.beta_tcvae(linear.model, beta=1.0, images=1000), linear, batch
+    )
+    np.testing.assert_allclose(plain, -m["elbo"], rtol=1e-5)
+
+
+def test_the_info_vae_at_its_ends():
+    linear = LinearGaussian(inflation=1.3)
+    batch = {"image": linear.data(40)}
+    loss, (m, _) = evaluate(objectives.info_vae(linear.model, alpha=0.0, weight=1.0), linear, batch)
+    np.testing.assert_allclose(loss, -m["elbo"], rtol=1e-6)
+    mmd_vae = objectives.info_vae(linear.model, alpha=1.0, weight=50.0)
+    loss, (m, _) = evaluate(mmd_vae, linear, batch)
+    np.testing.assert_allclose(loss, m["reconstruction"] + 50 * m["mmd"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_the_wae_charges_codes_off_the_prior(shift):
+    """At W of unit columns and no noise, codes of N(0, I) data are N(0, I) but for a shrinkage."""
+    linear = LinearGaussian(sigma=0.1)
+    x = linear.data(500) + shift * jnp.asarray(linear.w.sum(axis=1), jnp.float32)[None]
+    _, (m, _) = evaluate(objectives.wae_mmd(linear.model, weight=10.0), linear, {"image": x})
+    assert set(m) == {"loss", "reconstruction", "mmd"}
+    assert (abs(m["mmd"]) < 0.02) if shift == 0 else (m["mmd"] > 0.2)
+    np.testing.assert_allclose(m["loss"], m["reconstruction"] + 10 * m["mmd"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda model: objectives.info_vae(model, alpha=0.5, weight=9.0),
+        lambda model: objectives.wae_mmd(model, weight=9.0),
+        lambda model: objectives.beta_tcvae(model, beta=2.0, images=50),
+    ],
+)
+def test_masked_rows_do_not_count_and_gradients_are_finite(build):
+    linear = LinearGaussian(inflation=1.3)
+    x = jnp.concatenate([linear.data(5), jnp.full((2, 5), jnp.nan)])
+    batch = {"image": x, "mask": jnp.arange(7) < 5}
+    loss_fn = build(linear.model)
+    _, (metrics, _) = evaluate(loss_fn, linear, batch)
+    chex.assert_tree_all_finite(metrics)
+    clean = {"image": jnp.where(jnp.isnan(x), 3.0, x), "mask": batch["mask"]}
+    (loss, _), grads = jax.value_and_grad(
+        lambda p: loss_fn(p, {}, clean, jax.random.key(3), STEP), has_aux=True
+    )(linear.params)
+    chex.assert_tree_all_finite(grads)
+    np.testing.assert_allclose(loss, metrics["loss"], rtol=1e-5)

@@ -1,0 +1,133 @@
+"""KL charges, schedules, GECO and binary images, by hand."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from linear_gaussian import LinearGaussian
+
+from aejax import objectives, schedules
+from aejax.divergences import gaussian_kl
+from aejax.objectives import kl_charges
+
+STEP = jnp.zeros((), jnp.int32)
+KL = jnp.array([0.2, 1.5, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("charge", "step", "expected"),
+    [
+        (kl_charges.weighted(2.0), 7, 9.4),
+        (kl_charges.weighted(optax.linear_schedule(0, 1, 10)), 5, 2.35),
+        (kl_charges.capacity(10.0, optax.linear_schedule(0, 8, 4)), 4, 33.0),
+        (kl_charges.capacity(10.0, 4.0), 0, 7.0),
+        (kl_charges.free_bits(0.5), 0, 5.0),
+        (kl_charges.total_free_bits(4.0), 0, 4.7),
+        (kl_charges.total_free_bits(6.0), 0, 6.0),
+    ],
+)
+def test_a_charge_by_hand(charge, step, expected):
+    np.testing.assert_allclose(jax.jit(charge)(KL, step), expected, rtol=1e-5)
+
+
+def test_bits_that_are_free_have_no_gradient():
+    slope = jax.grad(lambda kl: kl_charges.free_bits(0.5)(kl, STEP))(KL)
+    np.testing.assert_array_equal(slope, [0, 1, 1])
+    slope = jax.grad(lambda kl: kl_charges.total_free_bits(6.0)(kl, STEP))(KL)
+    np.testing.assert_array_equal(slope, [0, 0, 0])
+
+
+def test_cycles_rise_and_stay():
+    beta = schedules.cyclical(4.0, steps=100, cycles=2, rising=0.5)
+    got = [float(beta(jnp.asarray(s))) for s in (0, 5, 25, 40, 50, 60, 75, 99, 100, 1000)]
+    np.testing.assert_allclose(got, [0, 0.8, 4, 4, 0, 1.6, 4, 4, 4, 4], rtol=1e-5)
+    with pytest.raises(ValueError, match="5 cycles do not fit into 4 steps"):
+        schedules.cyclical(1.0, 4, 5)
+    with pytest.raises(ValueError, match=r"rising 0\.0"):
+        schedules.cyclical(1.0, 4, 2, 0.0)
+
+
+def parts(model):
+    def apply_fn(variables, x, key):
+        posterior = model.encode(variables["params"], x)
+        return model.decode(variables["params"], posterior.sample(key)), posterior
+
+    return apply_fn, model.log_prob
+
+
+def test_a_schedule_reads_the_step():
+    linear = LinearGaussian()
+    batch = {"image": linear.data(6)}
+    loss_fn = objectives.vae(*parts(linear.model), beta=optax.linear_schedule(0, 2, 10))
+    for step, weight in ((0, 0.0), (5, 1.0), (10, 2.0)):
+        loss, (metrics, _) = loss_fn(linear.params, {}, batch, jax.random.key(0), step)
+        expected = metrics["reconstruction"] + weight * metrics["kl"]
+        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    kl = gaussian_kl(*linear.encode(linear.params, batch["image"])).mean()
+    np.testing.assert_allclose(metrics["kl"], kl, rtol=1e-5)
+
+
+def test_gecos_first_steps_by_hand():
+    linear = LinearGaussian()
+    batch = {"image": linear.data(6)}
+    loss_fn = objectives.geco(*parts(linear.model), tolerance=3.0, rate=0.1)
+    extra = objectives.geco_extra()
+    logs = [0.0]
+    average = 0.0
+    for step in range(1, 4):
+        key = jax.random.key(step)
+        loss, (metrics, extra) = loss_fn(linear.params, extra, batch, key, STEP)
+        constraint = float(metrics["reconstruction"]) - 3.0
+        np.testing.assert_allclose(loss, metrics["kl"] + np.exp(logs[-1]) * constraint, rtol=1e-5)
+        average = 0.99 * average + 0.01 * constraint
+        logs.append(logs[-1] + 0.1 * average / (1 - 0.99**step))
+        np.testing.assert_allclose(extra["geco"]["log_multiplier"], logs[-1], rtol=1e-4)
+
+
+def test_geco_ends_at_its_tolerance():
+    """Codes of a linear model whose noise is learned: the error comes to what was asked."""
+    linear = LinearGaussian()
+    x = linear.data(200)
+
+    def apply_fn(variables, x, key):
+        posterior = linear.encode(linear.params, x)
+        scale = variables["params"]["log_scale"]
+        posterior = posterior._replace(log_sigma=posterior.log_sigma + scale)
+        return linear.model.decode(linear.params, posterior.sample(key)), posterior
+
+    tolerance = 6.0
+    loss_fn = objectives.geco(apply_fn, linear.log_prob, tolerance=tolerance, rate=0.02)
+    optimizer = optax.adam(0.02)
+
+    def step(carry, key):
+        params, opt_state, extra = carry
+        grad = jax.grad(loss_fn, has_aux=True)
+        grads, (metrics, extra) = grad(params, extra, {"image": x}, key, STEP)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return (optax.apply_updates(params, updates), opt_state, extra), metrics
+
+    params = {"log_scale": jnp.zeros(())}
+    start = params, optimizer.init(params), objectives.geco_extra()
+    keys = jax.random.split(jax.random.key(0), 1500)
+    _, metrics = jax.jit(lambda s: jax.lax.scan(step, s, keys))(start)
+    reconstruction = metrics["reconstruction"]
+    assert abs(float(reconstruction[:50].mean()) - tolerance) > 0.5
+    assert abs(float(reconstruction[-300:].mean()) - tolerance) < 0.1
+
+
+def test_binary_images_are_drawn_with_the_pixels_chances():
+    def loss_fn(params, extra, batch, key, step):
+        return batch["image"].mean(), (batch, extra)
+
+    binarized = objectives.binarized(loss_fn)
+    image = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]).reshape(1, 3, 1, 1), (20_000, 3, 1, 1))
+    batch = {"image": image, "label": jnp.zeros(20_000)}
+    _, (drawn, _) = binarized({}, {}, batch, jax.random.key(0), STEP)
+    assert set(np.unique(drawn["image"])) == {0.0, 1.0}
+    np.testing.assert_allclose(drawn["image"].mean(axis=(0, 2, 3)), [0, 0.3, 1], atol=0.015)
+    again, (same, _) = binarized({}, {}, drawn, jax.random.key(1), STEP)
+    chex.assert_trees_all_equal(same["image"], drawn["image"])
+    _, (other, _) = binarized({}, {}, batch, jax.random.key(2), STEP)
+    assert (other["image"] != drawn["image"]).any()
