@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from aejax.divergences import gaussian_kl, gaussian_kl_between
 from aejax.errors import DivergedError, UsageError
 from aejax.latents import DiagonalGaussian, reparameterize, standard_normal
-from aejax.likelihoods import bernoulli_log_prob, gaussian_log_prob
+from aejax.likelihoods import (
+    bernoulli_log_prob,
+    categorical_log_prob,
+    continuous_bernoulli_log_prob,
+    gaussian_log_prob,
+    laplace_log_prob,
+    logistic_mixture_log_prob,
+)
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step, make_train_step
 
@@ -40,12 +47,16 @@ __all__ = [
     "TrainState",
     "UsageError",
     "bernoulli_log_prob",
+    "categorical_log_prob",
+    "continuous_bernoulli_log_prob",
     "fit",
     "gaussian_kl",
     "gaussian_kl_between",
     "gaussian_log_prob",
+    "laplace_log_prob",
     "load_dataset",
     "load_run",
+    "logistic_mixture_log_prob",
     "make_eval_step",
     "make_train_step",
     "reparameterize",
