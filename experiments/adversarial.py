@@ -102,7 +102,7 @@ class Config(CommonConfig):
             train_step=make_phased_step(phases),
             encode=model.encode,
             decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
-            sample_prior=self.sample_prior,
+            sample_prior=lambda params, key, n: self.sample_prior(key, n),
             figures=pictures,
             headline=lambda m: (
                 f"reconstruction {m['reconstruction']:.2f} nats "

@@ -79,7 +79,7 @@ class Config(ArchitectureConfig):
             optimizer=optax.adam(self.learning_rate),
             encode=partial(most_likely_codes, model, likelihood.log_prob),
             decode=decode,
-            sample_prior=lambda key, n: prior(key, n, self.latent_dim, self.classes),
+            sample_prior=lambda params, key, n: prior(key, n, self.latent_dim, self.classes),
             figures=pictures,
             headline=headlines.elbo,
             results=partial(results, model),
@@ -114,7 +114,7 @@ def results(
     model: models.ConditionalVAE, run: Run, train: ImageDataset, test: ImageDataset
 ) -> dict[str, float]:
     """Whether samples show the class asked for, and what z alone still says of it."""
-    codes = run.recipe.sample_prior(jax.random.key(1), 1000)  # type: ignore[misc]
+    codes = run.recipe.sample_prior(run.state.params, jax.random.key(1), 1000)  # type: ignore[misc]
     asked = np.argmax(codes[:, model.latent_dim :], axis=-1)
     classifier = train_classifier(train)
 

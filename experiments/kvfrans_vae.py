@@ -66,7 +66,7 @@ class Config(CommonConfig):
             optimizer=optax.adam(self.learning_rate),
             encode=lambda params, x: model.encode(params, x).mean,
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=lambda key, n: standard_normal((n, self.latent_dim)).sample(key),
+            sample_prior=lambda params, key, n: standard_normal((n, self.latent_dim)).sample(key),
             figures=partial(pictures, model),
             headline=headlines.elbo,
             epoch_figures=partial(epoch_pictures, reconstruct),

@@ -64,7 +64,7 @@ class Config(CommonConfig):
             optimizer=optax.rmsprop(self.learning_rate, decay=0.9, eps=1e-7),
             encode=lambda params, x: model.encode(params, x).mean,
             decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
-            sample_prior=lambda key, n: standard_normal((n, self.latent_dim)).sample(key),
+            sample_prior=lambda params, key, n: standard_normal((n, self.latent_dim)).sample(key),
             figures=pictures,
             headline=lambda m: (
                 f"loss {m['loss']:.2f} = squared error {m['reconstruction']:.2f} "

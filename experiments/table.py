@@ -47,14 +47,24 @@ class Arguments:
 
 def command(config: Config) -> str:
     """The command that trains it, defaults and what changes no figure left out."""
-    defaults = to_json(type(config)())
+    defaults: dict[str, Any] = to_json(type(config)())
     words = [f"python experiments/{config.name}.py"]
     for field, value in to_json(config).items():
-        if field not in ELSEWHERE and value != defaults[field]:
-            values = value if isinstance(value, list) else [value]
-            words.append(f"--{field.replace('_', '-')}")
-            words += [] if value is True else map(str, values)
+        if field in ELSEWHERE or value == defaults[field]:
+            continue
+        if isinstance(value, dict):  # one of several dataclasses, with its own flags
+            own = dataclasses.asdict(type(getattr(config, field))())
+            words += [] if value["name"] == defaults[field]["name"] else flag(field, value["name"])
+            words += [w for k in own if value[k] != own[k] for w in flag(k, value[k])]
+        else:
+            words += flag(field, value)
     return " ".join(words)
+
+
+def flag(field: str, value: Any) -> list[str]:
+    """The words that set a field."""
+    values = value if isinstance(value, list) else [value]
+    return [f"--{field.replace('_', '-')}", *([] if value is True else map(str, values))]
 
 
 def entry(run: Run) -> dict[str, Any]:

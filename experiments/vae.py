@@ -1,24 +1,32 @@
-"""Variational autoencoder, Kingma & Welling 2014 (arXiv 1312.6114).
+"""Variational autoencoder, Kingma & Welling 2014 (arXiv 1312.6114), and what came of it.
+
+`--objective` names what is minimised: the ELBO (`--beta` 1 or another), the KL warmed up, cycled,
+held at a capacity or free up to some nats, GECO, importance-weighted bounds and their kin, MMD in
+the KL's place, the total correlation. Each has flags of its own: `vae.py --objective iwae --help`.
 
 Command:   python experiments/vae.py
+           python experiments/vae.py --objective iwae --samples 50 --gradient double
+           python experiments/vae.py --objective sampled --prior vampprior
 Expected:  see the README's table of experiments
-Cost:      under a minute on two cores
+Cost:      under a minute on two cores; with many samples as many times more
 """
 
 import dataclasses
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
 
+import flax.linen as nn
 import jax
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, models, objectives
+from aejax import figures, models
 from aejax.data.dataset import ImageDataset
-from aejax.latents import standard_normal
+from aejax.nets.priors import MixturePrior, VampPrior
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
+from aejax.runs.objectives import OBJECTIVES, Elbo, Objective, Training
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
 
@@ -28,29 +36,58 @@ class Config(ArchitectureConfig):
     """Train a variational autoencoder, or use a trained one (evaluate, encode, ...)."""
 
     name: ClassVar[str] = "vae"
+    kinds: ClassVar[Mapping[str, Mapping[str, type]]] = {"objective": OBJECTIVES}
 
     batch_size: int = 64
     """Images a step."""
-    beta: float = 1.0
-    """Weight of the KL in the loss."""
+    objective: Objective = Elbo()
+    """What is minimised."""
+    prior: Literal["normal", "mixture", "vampprior"] = "normal"
+    """p(z): N(0, I), a learned mixture of Gaussians, or one of the posteriors of learned images."""
+    components: int = 50
+    """Components of the prior (--prior mixture or vampprior)."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
+    def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        if not self.beta >= 0:
-            raise ValueError(f"--beta {self.beta} is negative")
         encoder, decoder = self.nets(image_shape)
-        model = models.functions(models.VAE(encoder, decoder, self.latent_dim))
-        likelihood = self.p_x()
+        vae = models.VAE(encoder, decoder, self.latent_dim, self.p_z(image_shape))
+        likelihood, model = self.p_x(), models.functions(vae)
+        functions = models.latent_variable_model(vae, likelihood.log_prob)
+        training = Training(self.steps(train_images), train_images)
         return Recipe(
             init=model.init,
-            loss_fn=objectives.vae(model.apply, likelihood.log_prob, beta=self.beta),
+            loss_fn=self.objective.loss(functions, training),
             optimizer=optax.adam(self.learning_rate),
             encode=lambda params, x: model.encode(params, x).mean,
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=lambda key, n: standard_normal((n, self.latent_dim)).sample(key),
+            sample_prior=lambda params, key, n: functions.prior(params).samples(key, n),
             figures=pictures,
-            headline=headlines.elbo,
+            headline=headlines.elbo if self.objective.has_kl else headlines.wae,
+            extra=self.objective.extra(),
+            latent_variable_model=functions,
         )
+
+    def p_z(self, image_shape: tuple[int, int, int]) -> nn.Module | None:
+        """The prior's module, or None for N(0, I).
+
+        Raises:
+            ValueError: if the objective takes no other prior than N(0, I).
+        """
+        if self.prior == "normal":
+            return None
+        if not self.objective.any_prior:
+            takers = [name for name, kind in OBJECTIVES.items() if kind.any_prior]
+            raise ValueError(
+                f"--objective {self.objective.name} has N(0, I) in its KL: with --prior "
+                f"{self.prior} give one of {', '.join(takers)}"
+            )
+        if self.components < 1:
+            raise ValueError(f"--components {self.components} is not positive")
+        modules = {
+            "mixture": lambda: MixturePrior(self.components, self.latent_dim),
+            "vampprior": lambda: VampPrior(self.components, image_shape),
+        }
+        return modules[self.prior]()
 
 
 def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
@@ -63,7 +100,13 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     if codes.shape[1] == 2:
         yield "manifold", figures.manifold(run.decode)
     if run.history:
-        yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))
+        yield (
+            "curves",
+            figures.curves(
+                run.history,
+                [name for name in ("loss", "reconstruction", "kl", "mmd") if name in run.metrics],
+            ),
+        )
 
 
 if __name__ == "__main__":

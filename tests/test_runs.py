@@ -43,7 +43,9 @@ class Config(ArchitectureConfig):
             optimizer=optax.adam(self.learning_rate),
             encode=lambda params, x: model.encode(params, x).mean,
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=lambda key, n: latents.standard_normal((n, self.latent_dim)).sample(key),
+            sample_prior=lambda params, key, n: latents.standard_normal(
+                (n, self.latent_dim)
+            ).sample(key),
             figures=no_figures,
             headline=lambda m: f"ELBO {m['elbo']:.2f}",
         )

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from aejax.errors import UsageError
 from aejax.runs.recipe import Recipe
@@ -14,6 +15,8 @@ class Config:
     """What an experiment needs to know; experiments add their own fields and `build`."""
 
     name: ClassVar[str] = "experiment"
+    kinds: ClassVar[Mapping[str, Mapping[str, type]]] = {}
+    """Fields that hold one of several dataclasses, each with flags of its own: field -> name."""
 
     dataset: str = "mnist5k"
     """Any TFDS data set with images of one size: fashion_mnist, ...; built in: mnist5k, photos,
@@ -48,6 +51,14 @@ class Config:
             ValueError: if a field's value does not fit the images.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its model")
+
+    def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
+        """`build`, for experiments whose loss depends on how many training images there are."""
+        return self.build(image_shape)
+
+    def steps(self, train_images: int) -> int:
+        """The updates of the whole training."""
+        return self.epochs * (train_images // self.batch_size)
 
     def directory(self) -> Path:
         """The run directory."""
@@ -91,16 +102,23 @@ def check_resumable(config: Config, saved: dict[str, object]) -> None:
 
 
 def to_json(config: Config) -> dict[str, object]:
-    """The fields as JSON has them: tuples become lists."""
+    """The fields as JSON has them: tuples become lists, and a dataclass tells its name."""
     fields = dataclasses.asdict(config)
+    for field in config.kinds:
+        fields[field] = {"name": getattr(config, field).name} | fields[field]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
-def from_json(config_class: type[Config], fields: dict[str, object]) -> Config:
+def from_json(config_class: type[Config], fields: dict[str, Any]) -> Config:
     """The inverse of `to_json`."""
     known = {field.name for field in dataclasses.fields(config_class)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known}
-    return config_class(**values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known
+    }
+    for field in config_class.kinds.keys() & values.keys():
+        kinds, own = config_class.kinds[field], dict(values[field])
+        values[field] = kinds[own.pop("name")](**own)
+    return config_class(**values)
 
 
 def _flag(field: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from aejax.errors import DivergedError, UsageError
+from aejax.runs import kinds
 
 T = TypeVar("T")
 
@@ -16,26 +17,32 @@ T = TypeVar("T")
 def parse(cls: type[T], prog: str, argv: Sequence[str], default: T | None = None) -> T:
     """The flags as an instance of `cls`; its field docstrings are the help.
 
+    A field of `cls.kinds` is chosen by its name, and its value's own flags stand beside the others.
+
     Raises:
         UsageError: for a wrong flag or value; tyro's box becomes one line.
         SystemExit: with status 0 after `--help`.
     """
     import tyro
 
+    shown, argv = kinds.chosen(cls, list(argv))
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                cls,
+            parsed = tyro.cli(
+                shown,
                 prog=prog,
-                args=list(argv),
-                default=cls() if default is None else default,
-                config=(tyro.conf.FlagCreatePairsOff,),
+                description=kinds.description(cls, shown),
+                args=argv,
+                default=shown() if default is None else default,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
             )
     except SystemExit as error:
         if error.code == 0:
             raise
-        raise UsageError(f"{_one_line(errors.getvalue())}; see {prog.split()[0]} --help") from None
+        message = kinds.belongs_to(cls, shown, argv) or _one_line(errors.getvalue())
+        raise UsageError(f"{message}; see {prog.split()[0]} --help") from None
+    return parsed if shown is cls else cls(**vars(parsed))
 
 
 @contextlib.contextmanager

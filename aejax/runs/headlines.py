@@ -13,3 +13,8 @@ def elbo(metrics: dict[str, float]) -> str:
         f"ELBO {metrics['elbo']:.2f} nats = log-likelihood {-metrics['reconstruction']:.2f} "
         f"- KL {metrics['kl']:.2f}"
     )
+
+
+def wae(metrics: dict[str, float]) -> str:
+    """Of a Wasserstein autoencoder."""
+    return f"reconstruction {metrics['reconstruction']:.2f} nats, squared MMD {metrics['mmd']:.5f}"

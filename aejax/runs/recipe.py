@@ -8,6 +8,7 @@ import jax
 import optax
 
 from aejax.data.dataset import ImageDataset
+from aejax.generative import LatentVariableModel
 from aejax.objectives import LossFn
 from aejax.training.step import TrainStep, make_train_step
 
@@ -27,7 +28,7 @@ class Recipe:
         optimizer: an Optax transformation.
         encode: (params, images `[B, H, W, C]`) -> codes `[B, D]`.
         decode: (params, codes `[B, D]`) -> images `[B, H, W, C]`.
-        sample_prior: (key, n) -> codes `[n, D]`, or None for a model without a prior.
+        sample_prior: (params, key, n) -> codes `[n, D]`, or None for a model without a prior.
         figures: (run, test data) -> the named figures that a run leaves.
         headline: test metrics -> the line that ends a run.
         results: (run, training data, test data) -> further numbers, by name, which a finished run
@@ -37,6 +38,8 @@ class Recipe:
         classes: how many classes the labels must be of, where the model is given them.
         train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
             losses; `optimizer.init` still makes the optimiser's state.
+        extra: the state's `extra` before the first step, where the loss keeps something there.
+        latent_variable_model: of a variational autoencoder, for what looks at its likelihood.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -44,13 +47,15 @@ class Recipe:
     optimizer: optax.GradientTransformation
     encode: Callable[[Any, jax.Array], jax.Array]
     decode: Callable[[Any, jax.Array], jax.Array]
-    sample_prior: Callable[[jax.Array, int], jax.Array] | None
+    sample_prior: Callable[[Any, jax.Array, int], jax.Array] | None
     figures: "Callable[[Run, ImageDataset], Iterator[tuple[str, Figure]]]"
     headline: Callable[[dict[str, float]], str]
     results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
     epoch_figures: "Callable[[Any, ImageDataset], Iterator[tuple[str, Figure]]] | None" = None
     classes: int | None = None
     train_step: TrainStep | None = None
+    extra: Any = None
+    latent_variable_model: LatentVariableModel | None = None
 
     def step(self) -> TrainStep:
         """The update: (state, batch) -> (state, metrics)."""

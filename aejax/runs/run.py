@@ -84,7 +84,7 @@ class Run:
         """
         if self.recipe.sample_prior is None:
             raise UsageError(f"{self.config.name} has no prior to sample from: train a VAE")
-        return self.decode(self.recipe.sample_prior(key, n))
+        return self.decode(self.recipe.sample_prior(self.state.params, key, n))
 
     def evaluate(self, data: ImageDataset) -> dict[str, float]:
         """The metrics' means over a data set, nats per image."""
@@ -178,9 +178,9 @@ def _mesh(config: Config) -> Mesh:
 
 
 def _build(config: Config, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
-    steps = config.epochs * (train_images // config.batch_size)
     try:
-        return scheduled(config.build(image_shape), config.schedule, steps)
+        recipe = config.build_for(image_shape, train_images)
+        return scheduled(recipe, config.schedule, config.steps(train_images))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -199,7 +199,7 @@ def check_labels(config: Config, recipe: Recipe, data: ImageDataset) -> None:
 def _initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
     init_key, state_key = jax.random.split(jax.random.key(config.seed))
     params = jax.jit(recipe.init)(init_key, jnp.zeros((1, *data.image_shape)))
-    return TrainState.create(params, recipe.optimizer, state_key)
+    return TrainState.create(params, recipe.optimizer, state_key, extra=recipe.extra)
 
 
 def _describe(config: Config, data: ImageDataset) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""What an objective of `vae.py --objective` is, and the checks of its flags."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from aejax.generative import LatentVariableModel
+from aejax.objectives import LossFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What an objective may depend on: `steps` of the whole run, `images` of the training set."""
+
+    steps: int
+    images: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised; subclasses add their flags."""
+
+    name: ClassVar[str]
+    any_prior: ClassVar[bool] = False
+    """Whether the KL is sampled, so that the prior need not be N(0, I)."""
+    has_kl: ClassVar[bool] = True
+    """Whether it measures a KL and so an ELBO."""
+
+    def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
+        """The `LossFn` for a model.
+
+        Raises:
+            ValueError: if a flag's value makes no sense.
+        """
+        raise NotImplementedError
+
+    def extra(self) -> Any:
+        """The state's `extra` before the first step."""
+        return None
+
+
+def not_negative(flag: str, value: float) -> None:
+    """Raises a `ValueError` for a negative number, or NaN."""
+    if not value >= 0:
+        raise ValueError(f"{flag} {value} is negative")
+
+
+def share(flag: str, value: float) -> None:
+    """Raises a `ValueError` unless the value is within 0, excluded, and 1."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{flag} {value} is not within 0 and 1")
+
+
+def divides(groups: int, samples: int) -> None:
+    """Raises a `ValueError` unless the groups are of equal size."""
+    if samples < 1 or groups < 1 or samples % groups:
+        raise ValueError(f"--groups {groups} does not divide --samples {samples}")

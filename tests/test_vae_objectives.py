@@ -1,0 +1,141 @@
+"""`vae.py --objective`: every one trains, is chosen by its name, and survives a run directory."""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import aejax
+from aejax.errors import UsageError
+from aejax.experiments import table, vae
+from aejax.runs import config as configs
+from aejax.runs.flags import parse
+from aejax.runs.objectives import OBJECTIVES, Elbo, Geco, Iwae, Sampled
+from aejax.training.state import TrainState
+from aejax.training.step import make_train_step
+
+SMALL = {"latent_dim": 2, "hidden": (8,), "batch_size": 16, "components": 3}
+
+
+def steps(config, count=3):
+    """The metrics of a few steps on noise."""
+    recipe = config.build_for((4, 4, 1), 64)
+    image = jax.random.uniform(jax.random.key(0), (16, 4, 4, 1))
+    params = recipe.init(jax.random.key(1), image)
+    state = TrainState.create(params, optax.adam(1e-2), jax.random.key(2), extra=recipe.extra)
+    step = jax.jit(make_train_step(recipe.loss_fn, optax.adam(1e-2)))
+    before = params
+    for _ in range(count):
+        state, metrics = step(state, {"image": image})
+    chex.assert_tree_all_finite((state.params, metrics))
+    return before, state.params, metrics
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_moves_all_that_it_should(name):
+    before, after, metrics = steps(vae.Config(objective=OBJECTIVES[name](), **SMALL))
+    assert "loss" in metrics
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before, after)
+    if name == "wae_mmd":  # codes without noise
+        moved.pop("log_sigma")
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize("prior", ["mixture", "vampprior"])
+def test_a_prior_is_learned(prior):
+    before, after, metrics = steps(vae.Config(objective=Sampled(), prior=prior, **SMALL))
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before["prior"], after["prior"])
+    assert all(jax.tree.leaves(moved))
+
+
+def test_flags_choose_and_set_an_objective():
+    argv = ["--objective", "iwae", "--samples", "7", "--gradient", "double", "--epochs", "3"]
+    config = parse(vae.Config, "vae.py", argv)
+    assert type(config) is vae.Config
+    assert config.objective == Iwae(samples=7, gradient="double")
+    assert config.epochs == 3
+    assert parse(vae.Config, "vae.py", ["--beta", "4"]).objective == Elbo(beta=4.0)
+    assert parse(vae.Config, "vae.py", ["--objective=geco"]).objective == Geco()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--objective", "elbow"], "--objective elbow is none of elbo, warm_up"),
+        (["--objective"], "--objective lacks its value"),
+        (["--samples", "5"], "--samples goes with --objective sampled, iwae"),
+        (["--objective", "iwae", "--beta", "5"], "--beta goes with --objective elbo"),
+        (["--objective", "iwae", "--samples", "many"], "--samples"),
+    ],
+)
+def test_wrong_flags_are_one_line(argv, message):
+    with pytest.raises(UsageError, match=message) as error:
+        parse(vae.Config, "vae.py", argv)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (Elbo(beta=-1.0), "--beta -1.0 is negative"),
+        (Iwae(samples=0), "0 samples"),
+        (OBJECTIVES["miwae"](groups=7), "--groups 7 does not divide --samples 64"),
+        (OBJECTIVES["piwae"](groups=0), "--groups 0"),
+        (OBJECTIVES["ciwae"](mix=2.0), "--mix 2.0"),
+        (OBJECTIVES["warm_up"](rise=0.0), "--rise 0.0"),
+        (OBJECTIVES["cyclical"](cycles=0), "0 cycles"),
+        (OBJECTIVES["renyi"](alpha=float("nan")), "alpha nan"),
+    ],
+)
+def test_senseless_values_are_one_line(objective, message):
+    with pytest.raises(UsageError, match=message):
+        aejax.run(vae.Config(objective=objective, epochs=1, workdir="r"))
+
+
+def test_a_prior_that_the_objective_cannot_take_is_one_line():
+    with pytest.raises(UsageError, match=r"--prior mixture give one of sampled, iwae"):
+        aejax.run(vae.Config(prior="mixture", workdir="r"))
+
+
+def test_json_keeps_the_objective():
+    config = vae.Config(objective=Iwae(samples=3), hidden=(8,))
+    fields = json.loads(json.dumps(configs.to_json(config)))
+    assert fields["objective"] == {"name": "iwae", "samples": 3, "gradient": "plain"}
+    assert configs.from_json(vae.Config, fields) == config
+    with pytest.raises(UsageError, match="objective"):
+        configs.check_resumable(dataclasses.replace(config, objective=Geco()), fields)
+
+
+def test_a_command_names_the_objective_and_what_differs():
+    config = vae.Config(objective=Iwae(samples=3), epochs=7)
+    expected = "python experiments/vae.py --epochs 7 --objective iwae --samples 3"
+    assert table.command(config) == expected
+    assert table.command(vae.Config(objective=Elbo(beta=2.0))).endswith("vae.py --beta 2.0")
+
+
+def test_a_run_with_state_of_its_own_goes_on_to_the_bit():
+    config = vae.Config(
+        objective=Geco(tolerance=150.0), epochs=2, hidden=(8,), batch_size=1000, workdir="a"
+    )
+    whole = aejax.run(config)
+    parts = dataclasses.replace(config, workdir="b", epochs=1, checkpoint_every=1)
+    aejax.run(parts)
+    resumed = aejax.run(dataclasses.replace(parts, epochs=2, resume=True))
+    chex.assert_trees_all_equal(resumed.state.extra, whole.state.extra)
+    chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
+    assert float(whole.state.extra["geco"]["log_multiplier"]) > 0
+
+
+def test_a_learned_prior_is_sampled_by_a_run():
+    config = vae.Config(
+        objective=Sampled(), prior="mixture", epochs=1, hidden=(8,), batch_size=1000, workdir="r"
+    )
+    run = aejax.run(config)
+    opened = aejax.load_run("r")
+    assert opened.config == run.config
+    samples = opened.sample(jax.random.key(0), 3)
+    assert samples.shape == (3, 28, 28, 1)
