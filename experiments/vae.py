@@ -40,7 +40,7 @@ class Config(ArchitectureConfig):
 
     batch_size: int = 64
     """Images a step."""
-    objective: Objective = Elbo()
+    objective: Objective = dataclasses.field(default=Elbo())
     """What is minimised."""
     prior: Literal["normal", "mixture", "vampprior"] = "normal"
     """p(z): N(0, I), a learned mixture of Gaussians, or one of the posteriors of learned images."""
