@@ -127,7 +127,7 @@ def test_binary_images_are_drawn_with_the_pixels_chances():
     _, (drawn, _) = binarized({}, {}, batch, jax.random.key(0), STEP)
     assert set(np.unique(drawn["image"])) == {0.0, 1.0}
     np.testing.assert_allclose(drawn["image"].mean(axis=(0, 2, 3)), [0, 0.3, 1], atol=0.015)
-    again, (same, _) = binarized({}, {}, drawn, jax.random.key(1), STEP)
+    _, (same, _) = binarized({}, {}, drawn, jax.random.key(1), STEP)
     chex.assert_trees_all_equal(same["image"], drawn["image"])
     _, (other, _) = binarized({}, {}, batch, jax.random.key(2), STEP)
     assert (other["image"] != drawn["image"]).any()

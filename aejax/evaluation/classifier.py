@@ -12,6 +12,7 @@ import optax
 
 from aejax.data.dataset import ImageDataset, as_float
 from aejax.errors import UsageError
+from aejax.evaluation.features import fingerprint
 from aejax.nets.layers import Conv
 from aejax.objectives import Batch, LossFn, Metrics, batch_mean
 
@@ -47,10 +48,12 @@ class Classifier:
     Attributes:
         classify: images `[N, H, W, C]` (uint8, or floats in [0, 1]) -> labels `[N]`.
         features: images `[N, H, W, C]` -> `[N, width]`.
+        fingerprint: of its parameters, see `features.fingerprint`.
     """
 
     classify: Callable[[Any], np.ndarray]
     features: Callable[[Any], np.ndarray]
+    fingerprint: str
 
     def accuracy(self, data: ImageDataset) -> float:
         """The share of the images whose class is found."""
@@ -112,4 +115,5 @@ def _as_classifier(model: ConvClassifier, params: Any) -> Classifier:
     return Classifier(
         classify=by_rows(label),
         features=by_rows(lambda x: model.apply({"params": params}, x, method="features")),
+        fingerprint=fingerprint(params),
     )

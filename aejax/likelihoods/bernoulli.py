@@ -9,6 +9,7 @@ from aejax.likelihoods.likelihood import (
     require_same_shape,
     require_unit_interval,
 )
+from aejax.likelihoods.softplus import softplus
 
 
 def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
@@ -33,7 +34,7 @@ def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
     require_same_shape("logits", logits, x)
     require_unit_interval(x)
     logits, x = as_rows(logits, x)
-    return jnp.sum(x * logits - jax.nn.softplus(logits), axis=-1)
+    return jnp.sum(x * logits - softplus(logits), axis=-1)
 
 
 def bernoulli() -> Likelihood:

@@ -35,6 +35,22 @@ class _OnImages:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Evaluate(_OnImages):
+    """Measure a trained run on the images of its data set."""
+
+    samples: int | None = None
+    """Draws of q(z|x) that log p(x) is estimated with, of a VAE. Default: 1000."""
+    eval_memory: int | None = None
+    """MiB that the draws evaluated at a time may take. Default: by the device."""
+    annealing_steps: int = 0
+    """Temperatures of annealed importance sampling, a second estimate; 0: none."""
+    annealing_images: int = 100
+    """How many images it looks at."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Sample:
     """Draw images from a trained run's prior."""
 
@@ -51,7 +67,7 @@ def main(config_class: type[Config], argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     script = f"{config_class.name}.py"
     commands: dict[str, tuple[type[Any], Callable[[Run, Any], None]]] = {
-        "evaluate": (_OnImages, _evaluate),
+        "evaluate": (_Evaluate, _evaluate),
         "encode": (_OnImages, _encode),
         "reconstruct": (_OnImages, _reconstruct),
         "sample": (_Sample, _sample),
@@ -67,11 +83,49 @@ def main(config_class: type[Config], argv: Sequence[str] | None = None) -> None:
             run(parse(config_class, prog, argv[1:] if argv[:1] == ["train"] else argv))
 
 
-def _evaluate(opened: Run, arguments: _OnImages) -> None:
+def _evaluate(opened: Run, arguments: _Evaluate) -> None:
     data = _images(opened, arguments)
-    metrics = opened.evaluate(data)
-    files.write_json(opened.workdir / files.EVALUATION, {"split": arguments.split} | metrics)
+    metrics: dict[str, Any] = dict(opened.evaluate(data))
     print(f"{arguments.split}, {len(data):,} images: {opened.recipe.headline(metrics)}")
+    asked = arguments.samples is not None or arguments.annealing_steps > 0
+    if asked or opened.recipe.latent_variable_model is not None:
+        measured = _evaluate_vae(opened, data, arguments)
+        for name, value in measured.items():
+            print(f"  {name:32s} {_as_text(value)}")
+        metrics |= measured
+    files.write_json(opened.workdir / files.EVALUATION, {"split": arguments.split} | metrics)
+
+
+def _evaluate_vae(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str, Any]:
+    from aejax.runs import evaluation
+
+    if arguments.eval_memory is not None and arguments.eval_memory < 1:
+        raise UsageError(f"--eval-memory {arguments.eval_memory} is not positive")
+    memory = None if arguments.eval_memory is None else arguments.eval_memory * 2**20
+    samples = 1000 if arguments.samples is None else arguments.samples
+    seed = arguments.seed
+    results = evaluation.likelihood_results(opened, data, samples=samples, memory=memory, seed=seed)
+    if arguments.annealing_steps > 0:
+        results |= evaluation.annealing_results(
+            opened,
+            data,
+            steps=arguments.annealing_steps,
+            images=arguments.annealing_images,
+            seed=seed,
+        )
+    train = _images(opened, dataclasses.replace(arguments, split="train"))
+    results |= evaluation.latent_results(opened, data, seed)
+    results |= evaluation.restoration_results(opened, data)
+    return results | evaluation.class_results(opened, train, data, seed)
+
+
+def _as_text(value: Any) -> str:
+    """A number, a mean with its standard error, or several numbers."""
+    if isinstance(value, dict):
+        return f"{value['mean']:.5g} +- {value['error']:.2g}"
+    if isinstance(value, list):
+        return " ".join(f"{v:.2f}" for v in value)
+    return value if isinstance(value, str) else f"{value:.5g}"
 
 
 def _encode(opened: Run, arguments: _OnImages) -> None:
@@ -100,9 +154,8 @@ def _sample(opened: Run, arguments: _Sample) -> None:
 
 
 def _images(opened: Run, arguments: _OnImages) -> ImageDataset:
-    return load_dataset(
-        opened.config.dataset, arguments.split, arguments.data_dir or opened.config.data_dir
-    )
+    data_dir = arguments.data_dir or opened.config.data_dir
+    return opened.recipe.observe(load_dataset(opened.config.dataset, arguments.split, data_dir))
 
 
 def _save(opened: Run, name: str, figure: "Figure") -> None:

@@ -40,6 +40,7 @@ class Recipe:
             losses; `optimizer.init` still makes the optimiser's state.
         extra: the state's `extra` before the first step, where the loss keeps something there.
         latent_variable_model: of a variational autoencoder, for what looks at its likelihood.
+        observe: what evaluations make of a data set first, where the loss draws its images anew.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -56,6 +57,7 @@ class Recipe:
     train_step: TrainStep | None = None
     extra: Any = None
     latent_variable_model: LatentVariableModel | None = None
+    observe: Callable[[ImageDataset], ImageDataset] = lambda data: data
 
     def step(self) -> TrainStep:
         """The update: (state, batch) -> (state, metrics)."""

@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from aejax.runs.recipe import Recipe, scheduled
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
-from aejax.training.sharding import data_mesh
+from aejax.training.sharding import data_mesh, replicated
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
 
@@ -66,11 +67,11 @@ class Run:
             raise ValueError(
                 f"images {list(x.shape)} are not [N, {', '.join(map(str, self.image_shape))}]"
             )
-        return self._by_rows(self.recipe.encode, x)
+        return self.by_rows(self.recipe.encode, x)
 
     def decode(self, z: Any) -> np.ndarray:
         """Codes `[N, D]` -> images `[N, H, W, C]`, the mean of the likelihood."""
-        return self._by_rows(self.recipe.decode, np.asarray(z, np.float32))
+        return self.by_rows(self.recipe.decode, np.asarray(z, np.float32))
 
     def reconstruct(self, x: Any) -> np.ndarray:
         """Images `[N, H, W, C]` -> their reconstructions, through the code."""
@@ -94,9 +95,11 @@ class Run:
         evaluate = make_evaluate(
             eval_step, source, batch_size=min(len(data), self.config.batch_size), mesh=mesh
         )
-        return evaluate(self.state)
+        # A run that has just trained is spread over its devices.
+        return evaluate(jax.device_put(self.state, replicated(mesh)))
 
-    def _by_rows(self, function: Any, x: np.ndarray) -> np.ndarray:
+    def by_rows(self, function: Callable[[Any, jax.Array], jax.Array], x: np.ndarray) -> np.ndarray:
+        """A function of (params, rows) on all rows of `x`, a thousand of them at a time."""
         compiled = jax.jit(lambda params, rows: function(params, as_float(rows)))
         parts = [
             np.asarray(compiled(self.state.params, x[i : i + _ROWS]))
@@ -125,6 +128,7 @@ def run(config: Config) -> Run:
     test_data = load_dataset(config.dataset, "test", config.data_dir)
     check_batch_size(config.batch_size, len(train_data), mesh.size)
     recipe = _build(config, train_data.image_shape, len(train_data))
+    test_data = recipe.observe(test_data)
     check_labels(config, recipe, train_data)
     state = _initial_state(config, recipe, train_data)
     if saved is None:

@@ -1,0 +1,19 @@
+"""Images of zeros and ones."""
+
+import dataclasses
+
+import numpy as np
+
+from aejax.data.dataset import ImageDataset
+
+
+def binarized(data: ImageDataset, seed: int) -> ImageDataset:
+    """Every pixel drawn once: 255 with the chance that it is of 255, otherwise 0.
+
+    The images on which likelihoods of a model of binary pixels are compared; a function of the
+    seed and of the image's place alone.
+    """
+    draws = np.random.default_rng(seed).random(data.images.shape, np.float32)
+    # random() is below 1 and may be 0: a pixel of 255 is always drawn, one of 0 never.
+    drawn = draws < data.images / np.float32(255)
+    return dataclasses.replace(data, images=np.where(drawn, 255, 0).astype(np.uint8))

@@ -1,0 +1,144 @@
+"""What `evaluate` writes of a VAE's run, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import aejax
+from aejax.data.binary import binarized
+from aejax.data.dataset import ImageDataset
+from aejax.errors import UsageError
+from aejax.evaluation.importance import importance_estimate
+from aejax.experiments import autoencoder, iwae, vae
+from aejax.runs.commands import main
+from aejax.runs.evaluation import likelihood_results, posteriors
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "vae"
+    aejax.run(
+        vae.Config(latent_dim=3, hidden=(16,), batch_size=1000, epochs=2, workdir=str(directory))
+    )
+    return directory
+
+
+def test_evaluate_writes_means_and_errors(workdir, capsys):
+    argv = ["evaluate", "--workdir", str(workdir), "--samples", "20", "--annealing-steps", "5"]
+    main(vae.Config, [*argv, "--annealing-images", "4"])
+    found = json.loads((workdir / "evaluation.json").read_text())
+    for name in ("log_likelihood", "sampled_elbo", "bits_per_dim", "mutual_information", "psnr"):
+        assert np.isfinite(found[name]["mean"])
+        assert found[name]["error"] > 0
+    assert found["sampled_elbo"]["mean"] < found["log_likelihood"]["mean"] < 0
+    assert found["log_likelihood_samples"] == 20
+    assert found["annealed_images"] == 4
+    assert len(found["kl_per_dimension"]) == 3
+    assert 0 <= found["active_units"] <= 3
+    both = found["mutual_information"]["mean"] + found["marginal_kl"]["mean"]
+    assert both == pytest.approx(found["kl_to_standard_normal"]["mean"], abs=0.3)
+    bits = -found["log_likelihood"]["mean"] / (784 * np.log(2))
+    assert found["bits_per_dim"]["mean"] == pytest.approx(bits)
+    assert len(found["classifier"]) == 12
+    assert found["classifier_frechet_distance"] > 0
+    assert isinstance(found["elbo"], float)
+    assert "log_likelihood" in capsys.readouterr().out
+
+
+def test_the_likelihood_is_that_of_the_runs_own_functions(workdir):
+    run = aejax.load_run(workdir)
+    test = aejax.load_dataset("mnist5k", "test").first(30)
+    got = likelihood_results(run, test, samples=10, memory=2**22, seed=4)
+    expected = importance_estimate(
+        run.recipe.latent_variable_model,
+        run.state.params,
+        jnp.asarray(test.images / np.float32(255)),
+        jax.random.key(4),
+        samples=10,
+    ).log_likelihood.mean()
+    assert got["log_likelihood"]["mean"] == pytest.approx(float(expected), rel=1e-5)
+    posterior = posteriors(run, test.images)
+    np.testing.assert_allclose(posterior.mean, run.encode(test.images), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--samples", "0"], "--samples 0 is not positive"),
+        (["--eval-memory", "0"], "--eval-memory 0 is not positive"),
+        (["--samples", "2", "--annealing-steps", "1", "--annealing-images", "1"], "less than 2"),
+    ],
+)
+def test_senseless_values_are_one_line(workdir, flags, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(vae.Config, ["evaluate", "--workdir", str(workdir), *flags])
+    assert error.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_likelihood_asked_of_another_model_is_one_line(capsys):
+    aejax.run(autoencoder.Config(hidden=(8,), batch_size=1000, epochs=1, workdir="ae"))
+    main(autoencoder.Config, ["evaluate", "--workdir", "ae"])
+    assert set(json.loads(Path("ae/evaluation.json").read_text())) == {
+        "split",
+        "loss",
+        "reconstruction",
+        "reconstruction_per_pixel",
+    }
+    with pytest.raises(SystemExit):
+        main(autoencoder.Config, ["evaluate", "--workdir", "ae", "--samples", "5"])
+    assert "autoencoder.py trains no variational autoencoder" in capsys.readouterr().err
+
+
+def test_binary_images_are_a_function_of_the_seed():
+    grey = np.tile(np.array([0, 76, 255], np.uint8).reshape(1, 1, 3, 1), (5000, 1, 1, 1))
+    data = ImageDataset(grey, np.zeros(5000, np.int32))
+    one, same, other = (binarized(data, seed).images for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    assert set(np.unique(one)) == {0, 255}
+    share = (one / 255).mean(axis=(0, 1, 3))
+    np.testing.assert_allclose(share, [0, 76 / 255, 1], atol=0.025)
+    np.testing.assert_array_equal(binarized(ImageDataset(one, data.labels), 7).images, one)
+
+
+def test_the_ladder():
+    rate = iwae.ladder(13, 10, 1e-3)
+    for step, expected in ((0, 1e-3), (9, 1e-3), (10, 10**-3.5), (39, 10**-3.5), (40, 1e-4)):
+        assert float(rate(step)) == pytest.approx(expected, rel=1e-5)
+    full = iwae.ladder(3280, 1, 1e-3)
+    assert float(full(3279)) == pytest.approx(1e-4, rel=1e-5)
+    assert float(iwae.ladder(1, 10, 1e-3)(0)) == pytest.approx(1e-3)
+    with pytest.raises(ValueError, match="--epochs 20 is no ladder's length: 1, 4, 13, 40"):
+        iwae.ladder(20, 10, 1e-3)
+
+
+def test_an_iwae_trains_and_is_measured():
+    config = iwae.Config(
+        objective=iwae.Iwae(samples=3),
+        hidden=(16,),
+        latent_dim=4,
+        batch_size=1000,
+        epochs=1,
+        eval_samples=10,
+        workdir="r",
+    )
+    run = aejax.run(config)
+    found = json.loads(Path("r/results.json").read_text())
+    assert 0 < found["negative_log_likelihood"] < -run.metrics["elbo"]
+    assert found["active_units"] <= 4
+    test = run.recipe.observe(aejax.load_dataset("mnist5k", "test"))
+    assert set(np.unique(test.images)) == {0, 255}
+    # The loss draws binary images, and these are binary already: the same whatever the key.
+    assert run.evaluate(test)["iwae"] == pytest.approx(run.metrics["iwae"], rel=1e-5)
+
+
+def test_a_ladder_of_no_length_is_one_line():
+    with pytest.raises(UsageError, match="--epochs 20"):
+        aejax.run(iwae.Config(epochs=20, batch_size=40, workdir="r"))
