@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from aejax import corruptions, figures, likelihoods, models, nets, objectives
 from aejax.data.dataset import ImageDataset
-from aejax.evaluation.reconstruction import filtered, quality
+from aejax.evaluation.reconstruction import check_window, filtered, quality
 from aejax.runs.commands import main
 from aejax.runs.config import Config as RunConfig
 from aejax.runs.recipe import Recipe
@@ -59,6 +59,7 @@ class Config(RunConfig):
 
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
+        check_window(image_shape)
         encoder, decoder = nets.pooled_pair(image_shape, dense=False)
         model = models.functions(models.Autoencoder(encoder, decoder))
         likelihood = likelihoods.bernoulli()

@@ -18,14 +18,13 @@ from functools import partial
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, objectives
 from aejax.data.dataset import ImageDataset, as_float
-from aejax.divergences import gaussian_kl
+from aejax.evaluation.posteriors import kl_per_dimension
 from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.nets.kvfrans import strided_pair
 from aejax.runs import headlines
@@ -53,8 +52,8 @@ class Config(CommonConfig):
         if self.latent_dim < 1:
             raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
         encoder, decoder = strided_pair(image_shape)
-        model = models.functions(models.VAE(encoder, decoder, self.latent_dim))
-        likelihood = likelihoods.bernoulli()
+        vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
+        model = models.functions(vae)
 
         @jax.jit
         def reconstruct(params: Any, x: jax.Array) -> jax.Array:
@@ -70,6 +69,7 @@ class Config(CommonConfig):
             figures=partial(pictures, model),
             headline=headlines.elbo,
             epoch_figures=partial(epoch_pictures, reconstruct),
+            latent_variable_model=models.latent_variable_model(vae, likelihood.log_prob),
         )
 
 
@@ -97,9 +97,8 @@ def pictures(
 
 def information(posterior: DiagonalGaussian) -> Figure:
     """What each dimension of posteriors over `[N, D]` carries over how noisy it is."""
-    mean, log_sigma = posterior
-    kl = jnp.mean(gaussian_kl(mean[..., None], log_sigma[..., None]), axis=0)
-    return figures.information(np.asarray(kl), np.exp(np.mean(log_sigma, axis=0)))
+    kl = np.mean(kl_per_dimension(posterior), axis=0)
+    return figures.information(kl, np.exp(np.mean(posterior.log_sigma, axis=0)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Cost:      about fifteen seconds on two cores, conv about thirty
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +26,7 @@ from aejax import figures, models, nets, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.divergences import gaussian_kl
 from aejax.latents import standard_normal
+from aejax.likelihoods import gaussian_log_prob
 from aejax.objectives import Batch, LossFn, Metrics, batch_mean
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
@@ -55,7 +57,8 @@ class Config(CommonConfig):
             "dense": lambda: nets.mlp_pair(image_shape, (512,)),
             "conv": lambda: nets.pooled_pair(image_shape, (16, 8, 8)),
         }[self.net]()
-        model = models.functions(models.VAE(encoder, decoder, self.latent_dim))
+        vae = models.VAE(encoder, decoder, self.latent_dim)
+        model = models.functions(vae)
         make_loss = slipped_vae if self.slip else objectives.vae
         return Recipe(
             init=model.init,
@@ -70,6 +73,7 @@ class Config(CommonConfig):
                 f"loss {m['loss']:.2f} = squared error {m['reconstruction']:.2f} "
                 f"+ {'what stands for the KL' if self.slip else 'KL'} {m['kl']:.2f}"
             ),
+            latent_variable_model=models.latent_variable_model(vae, log_prob),
         )
 
 
@@ -80,6 +84,11 @@ def negative_squared_error(logits: jax.Array, x: jax.Array) -> jax.Array:
     """
     errors = (jax.nn.sigmoid(logits) - x).reshape(len(x), -1)
     return -jnp.sum(errors**2, axis=-1)
+
+
+def log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
+    """The same with its constant, a density: `[B, H, W, C]` x 2 -> `[B]`, nats."""
+    return gaussian_log_prob(jax.nn.sigmoid(logits), -0.5 * math.log(2), x)
 
 
 def slipped_vae(

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from aejax import figures
 from aejax.data.dataset import ImageDataset
 from aejax.evaluation.interpolation import enlarged
+from aejax.evaluation.reconstruction import check_window
 from aejax.likelihoods import bernoulli_log_prob, gaussian_log_prob
 from aejax.metrics import psnr, ssim
 from aejax.nets.pooling import avg_pool
@@ -90,11 +91,7 @@ def check_sides(image_shape: tuple[int, int, int], factor: int) -> None:
     height, width, _ = image_shape
     if height % factor or width % factor:
         raise ValueError(f"--factor {factor} does not divide the sides of {height}x{width} images")
-    if min(height, width) < 11:
-        raise ValueError(
-            f"images of {height}x{width} are smaller than SSIM's 11x11 window: "
-            "choose a --dataset of larger ones"
-        )
+    check_window(image_shape)
 
 
 def shrink(x: jax.Array, factor: int) -> jax.Array:

@@ -150,3 +150,8 @@ def test_runs_that_cannot_be_compared_are_named():
     two.config = denoising.Config(dataset="b", noise="lesson")
     with pytest.raises(aejax.UsageError, match="--first has --noise masking and --second lesson"):
         wrong_data.check_pair(one, two)
+
+
+def test_images_too_small_for_ssim_are_refused_before_training():
+    with pytest.raises(ValueError, match="images of 8x8 are smaller than SSIM's 11x11 window"):
+        denoising.Config().build((8, 8, 1))

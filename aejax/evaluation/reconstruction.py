@@ -39,6 +39,16 @@ def quality(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     }
 
 
+def check_window(image_shape: tuple[int, int, int]) -> None:
+    """Raises a `ValueError` for images `(H, W, C)` whose SSIM, and so `quality`, is not defined."""
+    height, width, _ = image_shape
+    if min(height, width) < 11:
+        raise ValueError(
+            f"images of {height}x{width} are smaller than SSIM's 11x11 window: "
+            "choose a --dataset of larger ones"
+        )
+
+
 def filtered(noisy: np.ndarray, noise_mean: float) -> dict[str, np.ndarray]:
     """Restorations of `[N, H, W, C]` without learning, by name, each in [0, 1].
 
