@@ -7,8 +7,10 @@ matplotlib is imported when it is first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from aejax.bounds import iwae_bound
 from aejax.divergences import gaussian_kl, gaussian_kl_between
 from aejax.errors import DivergedError, UsageError
+from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian, reparameterize, standard_normal
 from aejax.likelihoods import (
     bernoulli_log_prob,
@@ -43,6 +45,7 @@ __all__ = [
     "DiagonalGaussian",
     "DivergedError",
     "ImageDataset",
+    "LatentVariableModel",
     "Run",
     "TrainState",
     "UsageError",
@@ -53,6 +56,7 @@ __all__ = [
     "gaussian_kl",
     "gaussian_kl_between",
     "gaussian_log_prob",
+    "iwae_bound",
     "laplace_log_prob",
     "load_dataset",
     "load_run",
