@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.latents import DiagonalGaussian
+from aejax.likelihoods.likelihood import Likelihood
 
 
 class Prior(Protocol):
@@ -25,13 +26,13 @@ class LatentVariableModel(NamedTuple):
     Attributes:
         encode: (params, x `[B, ...]`) -> q(z|x), a `DiagonalGaussian` over `[B, D]`.
         decode: (params, z `[N, D]`) -> the likelihood's parameters, each `[N, ...]` or a scalar.
-        log_prob: (the likelihood's parameters, x) -> log p(x|z), `[B]`, nats.
+        likelihood: p(x|z), a `Likelihood`.
         prior: params -> p(z).
     """
 
     encode: Callable[[Any, jax.Array], DiagonalGaussian]
     decode: Callable[[Any, jax.Array], Any]
-    log_prob: Callable[[Any, jax.Array], jax.Array]
+    likelihood: Likelihood
     prior: Callable[[Any], Prior]
 
     def log_likelihood(self, params: Any, x: jax.Array, z: jax.Array) -> jax.Array:
@@ -51,7 +52,7 @@ class LatentVariableModel(NamedTuple):
             lambda a: a if jnp.ndim(a) == 0 else a.reshape(*z.shape[:2], *a.shape[1:]), outputs
         )
         axes = jax.tree.map(lambda a: None if jnp.ndim(a) == 0 else 0, outputs)
-        return jax.vmap(self.log_prob, in_axes=(axes, None))(apart, x)
+        return jax.vmap(self.likelihood.log_prob, in_axes=(axes, None))(apart, x)
 
     def log_joint(self, params: Any, x: jax.Array, z: jax.Array) -> jax.Array:
         """Log p(x, z) in nats: x `[B, ...]`, z `[K, B, D]` -> `[K, B]`."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian, standard_normal
+from aejax.likelihoods.likelihood import Likelihood
 from aejax.nets.layers import GLOROT
 
 
@@ -158,10 +159,8 @@ def functions(model: Autoencoder | VAE) -> ModelFunctions:
     )
 
 
-def latent_variable_model(
-    model: VAE, log_prob: Callable[[Any, jax.Array], jax.Array]
-) -> LatentVariableModel:
-    """What bounds and evaluations need of a VAE whose likelihood has `log_prob`."""
+def latent_variable_model(model: VAE, likelihood: Likelihood) -> LatentVariableModel:
+    """What bounds and evaluations need of a VAE and its likelihood."""
     pure = functions(model)
 
     def prior(params: Any) -> Any:
@@ -170,6 +169,6 @@ def latent_variable_model(
     return LatentVariableModel(
         encode=pure.encode,
         decode=pure.decode,
-        log_prob=log_prob,
+        likelihood=likelihood,
         prior=prior,
     )

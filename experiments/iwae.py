@@ -65,7 +65,7 @@ class Config(BaseConfig):
         encoder, decoder = nets.mlp_pair(image_shape, self.hidden, nn.tanh)
         vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
         model = models.functions(vae)
-        functions = models.latent_variable_model(vae, likelihood.log_prob)
+        functions = models.latent_variable_model(vae, likelihood)
         loss_fn = self.objective.loss(functions, Training(self.steps(train_images), train_images))
         rate = ladder(self.epochs, train_images // self.batch_size, self.learning_rate)
         return Recipe(

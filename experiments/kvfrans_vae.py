@@ -69,7 +69,7 @@ class Config(CommonConfig):
             figures=partial(pictures, model),
             headline=headlines.elbo,
             epoch_figures=partial(epoch_pictures, reconstruct),
-            latent_variable_model=models.latent_variable_model(vae, likelihood.log_prob),
+            latent_variable_model=models.latent_variable_model(vae, likelihood),
         )
 
 

@@ -22,11 +22,10 @@ import jax.numpy as jnp
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, models, nets, objectives
+from aejax import figures, likelihoods, models, nets, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.divergences import gaussian_kl
 from aejax.latents import standard_normal
-from aejax.likelihoods import gaussian_log_prob
 from aejax.objectives import Batch, LossFn, Metrics, batch_mean
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
@@ -73,7 +72,7 @@ class Config(CommonConfig):
                 f"loss {m['loss']:.2f} = squared error {m['reconstruction']:.2f} "
                 f"+ {'what stands for the KL' if self.slip else 'KL'} {m['kl']:.2f}"
             ),
-            latent_variable_model=models.latent_variable_model(vae, log_prob),
+            latent_variable_model=models.latent_variable_model(vae, p_x()),
         )
 
 
@@ -86,9 +85,14 @@ def negative_squared_error(logits: jax.Array, x: jax.Array) -> jax.Array:
     return -jnp.sum(errors**2, axis=-1)
 
 
-def log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """The same with its constant, a density: `[B, H, W, C]` x 2 -> `[B]`, nats."""
-    return gaussian_log_prob(jax.nn.sigmoid(logits), -0.5 * math.log(2), x)
+def p_x() -> likelihoods.Likelihood:
+    """That Gaussian, a density: its means are the sigmoids of the decoder's outputs."""
+    gaussian = likelihoods.gaussian(math.sqrt(0.5))
+    return likelihoods.Likelihood(
+        lambda logits, x: gaussian.log_prob(jax.nn.sigmoid(logits), x),
+        jax.nn.sigmoid,
+        lambda key, logits: gaussian.sample(key, jax.nn.sigmoid(logits)),
+    )
 
 
 def slipped_vae(

@@ -52,7 +52,7 @@ class Config(ArchitectureConfig):
         encoder, decoder = self.nets(image_shape)
         vae = models.VAE(encoder, decoder, self.latent_dim, self.p_z(image_shape))
         likelihood, model = self.p_x(), models.functions(vae)
-        functions = models.latent_variable_model(vae, likelihood.log_prob)
+        functions = models.latent_variable_model(vae, likelihood)
         training = Training(self.steps(train_images), train_images)
         return Recipe(
             init=model.init,

@@ -7,6 +7,7 @@ from scipy import stats
 
 from aejax.generative import LatentVariableModel
 from aejax.latents import LOG_2PI, DiagonalGaussian, standard_normal
+from aejax.likelihoods import Likelihood
 
 
 class LinearGaussian:
@@ -29,7 +30,7 @@ class LinearGaussian:
         return LatentVariableModel(
             encode=self.encode,
             decode=lambda params, z: z @ params["w"].T + params["b"][None],
-            log_prob=self.log_prob,
+            likelihood=Likelihood(self.log_prob, lambda mean: mean, self.sample),
             prior=lambda params: standard_normal((self.latent,)),
         )
 

@@ -108,10 +108,13 @@ def test_both_ways_bracket_log_p(start):
     z = jax.random.normal(z_key, (200, 2))
     x = linear.sample(sample_key, linear.model.decode(linear.params, z))
     exact = linear.log_marginal(x)
+    of_x = linear.model._replace(
+        likelihood=linear.model.likelihood._replace(sample=lambda key, outputs: x)
+    )
     initial = prior if start == "prior" else partial(linear.encode, linear.params)
     bounds = jax.jit(
         lambda key, betas: bidirectional_bounds(
-            linear.model, linear.params, lambda *_: x, z, initial, key, chains=4, betas=betas
+            of_x, linear.params, z, initial, key, chains=4, betas=betas
         )
     )
     short, long = (bounds(k, linear_schedule(n)) for k, n in zip(split(key), (2, 40), strict=True))
@@ -132,9 +135,7 @@ def test_both_ways_on_data_of_the_models_own_sampler():
     linear = LinearGaussian()
     z_key, key = jax.random.split(jax.random.key(5))
     z = jax.random.normal(z_key, (20, 2))
-    bounds = jax.jit(
-        partial(bidirectional_bounds, linear.model, sample=linear.sample, initial=prior, chains=8)
-    )
+    bounds = jax.jit(partial(bidirectional_bounds, linear.model, initial=prior, chains=8))
     found = bounds(linear.params, z=z, key=key, betas=sigmoidal_schedule(200))
     assert float(jnp.abs(found.gap).mean()) < 0.25
     assert abs(mean_and_error(found.lower).mean - linear.log_marginal(linear.data(500)).mean()) < 1

@@ -9,7 +9,7 @@ from linear_gaussian import LinearGaussian
 from aejax import models, nets
 from aejax.generative import LatentVariableModel
 from aejax.latents import standard_normal
-from aejax.likelihoods import bernoulli_log_prob, gaussian_learned
+from aejax.likelihoods import bernoulli, bernoulli_log_prob, gaussian_learned
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_scalar_among_the_likelihoods_parameters_is_shared(linear):
     model = LatentVariableModel(
         encode=linear.encode,
         decode=lambda params, z: (linear.model.decode(params, z), jnp.log(linear.sigma)),
-        log_prob=gaussian_learned().log_prob,
+        likelihood=gaussian_learned(),
         prior=lambda params: standard_normal((2,)),
     )
     x, z = linear.data(4), jax.random.normal(jax.random.key(0), (3, 4, 2))
@@ -63,7 +63,7 @@ def test_the_wrong_order_of_axes_is_one_line(linear):
 
 def test_a_vae_module_as_plain_functions():
     vae = models.VAE(*nets.mlp_pair((4, 4, 1), (8,)), 3)
-    model = models.latent_variable_model(vae, bernoulli_log_prob)
+    model = models.latent_variable_model(vae, bernoulli())
     x = jnp.full((2, 4, 4, 1), 0.5)
     params = models.functions(vae).init(jax.random.key(0), x)
     weights = jax.jit(lambda p, k: model.log_weights(p, x, k, 6))(params, jax.random.key(1))

@@ -54,7 +54,7 @@ def parts(model):
         posterior = model.encode(variables["params"], x)
         return model.decode(variables["params"], posterior.sample(key)), posterior
 
-    return apply_fn, model.log_prob
+    return apply_fn, model.likelihood.log_prob
 
 
 def test_a_schedule_reads_the_step():

@@ -37,6 +37,8 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
     assert found["sampled_elbo"]["mean"] < found["log_likelihood"]["mean"] < 0
     assert found["log_likelihood_samples"] == 20
     assert found["annealed_images"] == 4
+    assert 0 < found["annealed_acceptance"] <= 1
+    assert np.isfinite(found["bidirectional_gap"]["mean"])
     assert len(found["kl_per_dimension"]) == 3
     assert 0 <= found["active_units"] <= 3
     both = found["mutual_information"]["mean"] + found["marginal_kl"]["mean"]

@@ -32,7 +32,6 @@ class Bracket(NamedTuple):
 def bidirectional_bounds(
     model: LatentVariableModel,
     params: Any,
-    sample: Callable[[jax.Array, Any], jax.Array],
     z: jax.Array,
     initial: Callable[[jax.Array], DiagonalGaussian],
     key: jax.Array,
@@ -49,9 +48,8 @@ def bidirectional_bounds(
     its log is above log p(x) where the other's is below.
 
     Args:
-        model: its p(x, z).
+        model: its p(x, z), whose likelihood is sampled.
         params: the model's.
-        sample: (key, the likelihood's parameters) -> x `[B, ...]`, a draw of p(x|z).
         z: `[B, D]`, draws of the model's prior.
         initial: x -> a density over `[B, D]` to start from: `partial(model.encode, params)`, or
             `lambda x: standard_normal((B, D))`.
@@ -64,7 +62,7 @@ def bidirectional_bounds(
         ValueError: if `chains` is less than 1.
     """
     sample_key, pilot_key, start_key, forward_key, reverse_key = jax.random.split(key, 5)
-    x = sample(sample_key, model.decode(params, z))
+    x = model.likelihood.sample(sample_key, model.decode(params, z))
     start = initial(x)
     path = path_to_joint(model, params, x, start)
     step_sizes = tuned_step_sizes(pilot_key, start, path, betas, leapfrog_steps)

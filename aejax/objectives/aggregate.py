@@ -40,7 +40,7 @@ def info_vae(model: LatentVariableModel, *, alpha: float, weight: float) -> Loss
         x, mask = batch["image"], batch.get("mask")
         posterior = model.encode(params, x)
         z = posterior.sample(code_key)
-        reconstruction = batch_mean(-model.log_prob(model.decode(params, z), x), mask)
+        reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
         kl, mmd = jnp.sum(mean_kl(posterior, mask)), _mmd_to_prior(prior_key, z, mask)
         loss = reconstruction + (1 - alpha) * kl + (alpha + weight - 1) * mmd
         return loss, (elbo_metrics(loss, reconstruction, kl) | {"mmd": mmd}, extra)
@@ -66,7 +66,7 @@ def wae_mmd(model: LatentVariableModel, *, weight: float) -> LossFn:
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         x, mask = batch["image"], batch.get("mask")
         z = model.encode(params, x).mean
-        reconstruction = batch_mean(-model.log_prob(model.decode(params, z), x), mask)
+        reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
         mmd = _mmd_to_prior(key, z, mask)
         loss = reconstruction + weight * mmd
         return loss, ({"loss": loss, "reconstruction": reconstruction, "mmd": mmd}, extra)
@@ -103,7 +103,7 @@ def beta_tcvae(model: LatentVariableModel, *, beta: float, images: int) -> LossF
             "dimension_kl": log_product - model.prior(params).log_prob(z),
         }
         means = {name: batch_mean(values, mask) for name, values in parts.items()}
-        reconstruction = batch_mean(-model.log_prob(model.decode(params, z), x), mask)
+        reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
         kl = sum(means.values(), jnp.zeros(()))
         loss = reconstruction + kl + (beta - 1) * means["total_correlation"]
         return loss, (elbo_metrics(loss, reconstruction, kl) | means, extra)

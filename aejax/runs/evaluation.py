@@ -13,6 +13,7 @@ from aejax.data.dataset import ImageDataset, as_float
 from aejax.divergences import inverse_multiquadric, squared_mmd
 from aejax.errors import UsageError
 from aejax.evaluation.annealed import annealed_importance, sigmoidal_schedule
+from aejax.evaluation.bidirectional import bidirectional_bounds
 from aejax.evaluation.classifier import train_classifier
 from aejax.evaluation.features import frechet_distance, kernel_distance
 from aejax.evaluation.importance import importance_estimate
@@ -67,6 +68,9 @@ def annealing_results(
 ) -> Results:
     """Log p(x) of the first images by annealed importance sampling from q(z|x).
 
+    Beside it, on as many images that the model makes itself, the gap between the bounds of log p(x)
+    from both sides: how far the annealing may be off.
+
     Raises:
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
@@ -75,18 +79,22 @@ def annealing_results(
         raise UsageError(f"--annealing-images {images} is less than 2: an error needs two")
     x = as_float(jnp.asarray(test.images[:images]))
 
-    @jax.jit
-    def log_likelihood(params: Any, x: jax.Array, key: jax.Array) -> jax.Array:
-        initial = model.encode(params, x)
-        betas = sigmoidal_schedule(steps)
-        annealed = annealed_importance(model, params, x, initial, key, chains=_CHAINS, betas=betas)
-        return iwae_bound(annealed.log_weights)
-
-    found = log_likelihood(run.state.params, x, jax.random.key(seed))
+    params, betas = run.state.params, sigmoidal_schedule(steps)
+    anneal = jax.jit(partial(annealed_importance, model, chains=_CHAINS))
+    both_ways = jax.jit(
+        lambda params, z, key: bidirectional_bounds(
+            model, params, z, partial(model.encode, params), key, chains=_CHAINS, betas=betas
+        )
+    )
+    key, prior_key, bounds_key = jax.random.split(jax.random.key(seed), 3)
+    found = anneal(params, x, model.encode(params, x), key, betas=betas)
+    made = model.prior(params).samples(prior_key, images)
     return {
-        "annealed_log_likelihood": mean_and_error(found)._asdict(),
+        "annealed_log_likelihood": mean_and_error(iwae_bound(found.log_weights))._asdict(),
         "annealed_images": len(x),
         "annealed_steps": steps,
+        "annealed_acceptance": float(found.acceptance.mean()),
+        "bidirectional_gap": mean_and_error(both_ways(params, made, bounds_key).gap)._asdict(),
     }
 
 

@@ -121,7 +121,7 @@ def _apply(model: LatentVariableModel) -> tuple[Any, Any]:
         posterior = model.encode(variables["params"], x)
         return model.decode(variables["params"], posterior.sample(key)), posterior
 
-    return apply_fn, model.log_prob
+    return apply_fn, model.likelihood.log_prob
 
 
 def _charged(model: LatentVariableModel, charge: kl_charges.Charge) -> LossFn:
