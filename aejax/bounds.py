@@ -69,7 +69,7 @@ def ciwae_bound(log_weights: jax.Array, beta: float) -> jax.Array:
     return beta * elbo(log_weights) + (1 - beta) * iwae_bound(log_weights)
 
 
-def renyi_bound(log_weights: jax.Array, alpha: float) -> jax.Array:
+def renyi_bound(log_weights: jax.Array, alpha: float | jax.Array) -> jax.Array:
     """The variational Renyi bound of order alpha: `[K, B]` -> `[B]`.
 
     Li & Turner 2016 (arXiv 1602.02311), equation 6: log(mean of w^(1 - alpha)) / (1 - alpha). It
@@ -77,19 +77,24 @@ def renyi_bound(log_weights: jax.Array, alpha: float) -> jax.Array:
     samples.
 
     Raises:
-        ValueError: if `log_weights` is not `[K, B]` or `alpha` is not finite.
+        ValueError: if `log_weights` is not `[K, B]` or `alpha`, when not traced, is not finite.
     """
-    if not math.isfinite(alpha):
+    if not isinstance(alpha, jax.core.Tracer) and not math.isfinite(alpha):
         raise ValueError(f"alpha {alpha} is not finite")
-    power, mean = 1 - alpha, elbo(log_weights)
-    if abs(power) < 1e-3:
-        # log E exp(p d) / p = E d + p Var(d) / 2 + O(p^2), where the quotient would be noise.
-        return mean + 0.5 * power * jnp.var(log_weights, axis=0)
-    return iwae_bound(power * log_weights) / power
+    mean, power = elbo(log_weights), 1 - jnp.asarray(alpha, log_weights.dtype)
+    at_one = power == 0
+    power = jnp.where(at_one, 1, power)
+    scaled = power * (log_weights - mean[None])
+    # log E e^s / p = log1p(E expm1(s)) / p: where p is small the quotient of logsumexp is noise.
+    # Each form is given only what suits it, for the other's gradient not to be NaN.
+    small = jnp.max(jnp.abs(scaled), axis=0) < 1
+    of_small = jnp.log1p(jnp.mean(jnp.expm1(jnp.where(small[None], scaled, 0)), axis=0))
+    of_large = iwae_bound(jnp.where(small[None], 0, scaled))
+    return mean + jnp.where(at_one, 0, jnp.where(small, of_small, of_large) / power)
 
 
 def importance_weights(log_weights: jax.Array) -> jax.Array:
-    """The normalised weights, the gradient of `iwae_bound` by its argument: `[K, B]`, `[K, B]`."""
+    """The normalised weights, which are the gradient of `iwae_bound`: `[K, B]` -> `[K, B]`."""
     _check(log_weights)
     return jax.nn.softmax(log_weights, axis=0)
 
@@ -98,15 +103,6 @@ def miwae_weights(log_weights: jax.Array, groups: int) -> jax.Array:
     """The gradient of `miwae_bound` by its log weights: `[K, B]` -> `[K, B]`."""
     _, pullback = jax.vjp(partial(miwae_bound, groups=groups), log_weights)
     return pullback(jnp.ones_like(log_weights[0]))[0]
-
-
-def doubly_reparameterized_weights(log_weights: jax.Array) -> jax.Array:
-    """The squares of the normalised weights: `[K, B]` -> `[K, B]`.
-
-    Tucker et al. 2019 (arXiv 1810.04152), equation 8: weighed so, the gradient of log w by z
-    alone, q's parameters held, is an unbiased gradient of `iwae_bound` by them.
-    """
-    return importance_weights(log_weights) ** 2
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -119,9 +115,8 @@ def two_gradient_bound(
 ) -> tuple[jax.Array, jax.Array]:
     """`iwae_bound`, with one gradient for the generative model and another for the inference net.
 
-    One pass forward serves both. PIWAE (Rainforth et al. 2018, section 5) and the doubly
-    reparameterised gradient are of this kind: the gradient is the sum over samples of a weight
-    times the gradient of the log weight.
+    One pass forward serves both. Each gradient is the sum over samples of a weight times the
+    gradient of the log weight, as in PIWAE (Rainforth et al. 2018, section 5).
 
     Args:
         log_weights: (generative, inference) -> `[K, B]`; it must close over no traced array.
@@ -162,6 +157,48 @@ def _backward(
 
 
 two_gradient_bound.defvjp(_forward, _backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def doubly_reparameterized_bound(
+    log_weights: LogWeights, generative: Any, z: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """`iwae_bound`, its gradient by z weighed twice.
+
+    Tucker et al. 2019 (arXiv 1810.04152), equation 8: q's parameters held in `log_weights`, the
+    squares of the normalised weights make the gradient through z an unbiased one of the bound. As
+    a z has a log weight of its own, one pass back serves: what comes to z is weighed once more.
+
+    Args:
+        log_weights: (generative, z `[K, B, D]`) -> `[K, B]`; it must close over no traced array.
+        generative: a pytree, such as the parameters, whose gradient is the bound's own.
+        z: `[K, B, D]`, reparameterised draws.
+
+    Returns:
+        the bound `[B]`, nats, and the log weights `[K, B]`, through which no gradient goes.
+    """
+    values = log_weights(generative, z)
+    return iwae_bound(values), values
+
+
+def _forward_doubly(
+    log_weights: LogWeights, generative: Any, z: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, Any]]:
+    values, pullback = jax.vjp(log_weights, generative, z)
+    return (iwae_bound(values), values), (importance_weights(values), pullback)
+
+
+def _backward_doubly(
+    log_weights: LogWeights,
+    residuals: tuple[jax.Array, Any],
+    cotangents: tuple[jax.Array, jax.Array],
+) -> tuple[Any, jax.Array]:
+    (weights, pullback), (cotangent, _) = residuals, cotangents
+    by_generative, by_z = pullback(cotangent[None] * weights)
+    return by_generative, weights[..., None] * by_z
+
+
+doubly_reparameterized_bound.defvjp(_forward_doubly, _backward_doubly)
 
 
 def _check(log_weights: jax.Array) -> None:

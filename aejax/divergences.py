@@ -30,7 +30,12 @@ def gaussian_kl(mean: jax.Array, log_sigma: jax.Array) -> jax.Array:
             f"mean {jnp.shape(mean)} and log_sigma {jnp.shape(log_sigma)} differ in shape: "
             "give each latent dimension its own log_sigma"
         )
-    return jnp.sum(0.5 * (jnp.expm1(2 * log_sigma) + mean**2) - log_sigma, axis=-1)
+    return jnp.sum(gaussian_kl_per_dimension(mean, log_sigma), axis=-1)
+
+
+def gaussian_kl_per_dimension(mean: jax.Array, log_sigma: jax.Array) -> jax.Array:
+    """The summands of `gaussian_kl`: `[..., D]`, `[..., D]` -> `[..., D]`, nats."""
+    return 0.5 * (jnp.expm1(2 * log_sigma) + mean**2) - log_sigma
 
 
 def gaussian_kl_between(

@@ -70,7 +70,7 @@ class VAE(nn.Module):
         return self.decoder(z)
 
     def p_z(self) -> Any:
-        """The prior p(z) over `[latent_dim]`, with `log_prob` and `sample`."""
+        """The prior p(z) over `[latent_dim]`, with `log_prob` and `samples`."""
         return (
             standard_normal((self.latent_dim,)) if self.prior is None else self.prior(self.encode)
         )

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, objectives
 from aejax.data.dataset import ImageDataset, as_float
-from aejax.evaluation.posteriors import kl_per_dimension
+from aejax.divergences import gaussian_kl_per_dimension
 from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.nets.kvfrans import strided_pair
 from aejax.runs import headlines
@@ -97,7 +97,7 @@ def pictures(
 
 def information(posterior: DiagonalGaussian) -> Figure:
     """What each dimension of posteriors over `[N, D]` carries over how noisy it is."""
-    kl = np.mean(kl_per_dimension(posterior), axis=0)
+    kl = np.mean(gaussian_kl_per_dimension(*posterior), axis=0)
     return figures.information(kl, np.exp(np.mean(posterior.log_sigma, axis=0)))
 
 

@@ -53,7 +53,8 @@ class Config(ArchitectureConfig):
         vae = models.VAE(encoder, decoder, self.latent_dim, self.p_z(image_shape))
         likelihood, model = self.p_x(), models.functions(vae)
         functions = models.latent_variable_model(vae, likelihood)
-        training = Training(self.steps(train_images), train_images)
+        training = Training(self.steps(train_images), train_images, self.batch_size)
+        has_density = self.objective.has_kl and likelihood.normalised
         return Recipe(
             init=model.init,
             loss_fn=self.objective.loss(functions, training),
@@ -64,8 +65,12 @@ class Config(ArchitectureConfig):
             figures=pictures,
             headline=headlines.elbo if self.objective.has_kl else headlines.wae,
             extra=self.objective.extra(),
-            latent_variable_model=functions,
+            latent_variable_model=functions if has_density else None,
         )
+
+    def resumable(self) -> frozenset[str]:
+        """Not the epochs, where the objective's schedule is drawn over all of them."""
+        return super().resumable() - ({"epochs"} if self.objective.by_length else set())
 
     def p_z(self, image_shape: tuple[int, int, int]) -> nn.Module | None:
         """The prior's module, or None for N(0, I).

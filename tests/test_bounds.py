@@ -76,6 +76,46 @@ def test_the_ends_of_families():
     chex.assert_trees_all_close(bounds.iwae_bound(weights[:1]), bounds.elbo(weights[:1]))
 
 
+@pytest.mark.parametrize("spread", [1.0, 50.0, 300.0])
+@pytest.mark.parametrize("alpha", [0.999, 0.99999, 1.0, 1.000001, 1.01])
+def test_the_renyi_bound_near_one_however_wide(alpha, spread):
+    weights = spread * (LOG_WEIGHTS + 90) / 4
+    power = 1 - np.float64(alpha)
+    expected = weights.mean(0)
+    if power != 0:
+        expected = (logsumexp(power * weights, axis=0) - np.log(6)) / power
+    got = jax.jit(bounds.renyi_bound)(jnp.asarray(weights), jnp.float32(alpha))
+    # Float32's alpha is off by up to 6e-8, and the bound by that times half the variance.
+    slack = 1e-5 * spread + 6e-8 * weights.var(axis=0).max()
+    np.testing.assert_allclose(got, expected, atol=slack)
+
+
+def test_the_renyi_bound_maps_over_its_order():
+    alphas = jnp.array([-1.0, 0.0, 0.5, 1.0, 2.0])
+    mapped = jax.vmap(bounds.renyi_bound, in_axes=(None, 0))(jnp.asarray(LOG_WEIGHTS), alphas)
+    one_by_one = [bounds.renyi_bound(jnp.asarray(LOG_WEIGHTS), float(a)) for a in alphas]
+    np.testing.assert_allclose(mapped, one_by_one, rtol=1e-6)
+
+
+def test_weighing_twice_is_weighing_by_the_squares():
+    """Against the form with two passes back."""
+    z = jnp.asarray(RNG.normal(size=(6, 3, 2)))
+    scale = jnp.asarray(RNG.normal(size=(2,)))
+
+    def log_weights(scale, z):
+        return -jnp.sum((z * scale[None, None] - 1) ** 2, axis=-1)
+
+    def gradients(bound):
+        return jax.grad(lambda *a: bound(*a)[0].sum(), argnums=(0, 1))(scale, z)
+
+    once = gradients(partial(bounds.doubly_reparameterized_bound, log_weights))
+    squares = lambda w: bounds.importance_weights(w) ** 2  # noqa: E731
+    twice = gradients(
+        partial(bounds.two_gradient_bound, log_weights, bounds.importance_weights, squares)
+    )
+    chex.assert_trees_all_close(once, twice, rtol=1e-5)
+
+
 def test_weights_are_the_gradients_of_their_bounds():
     weights = jnp.asarray(LOG_WEIGHTS)
     by_grad = jax.grad(lambda w: bounds.iwae_bound(w).sum())(weights)

@@ -121,7 +121,7 @@ def test_binary_images_are_drawn_with_the_pixels_chances():
     def loss_fn(params, extra, batch, key, step):
         return batch["image"].mean(), (batch, extra)
 
-    binarized = objectives.binarized(loss_fn)
+    binarized = objectives.dynamically_binarized(loss_fn)
     image = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]).reshape(1, 3, 1, 1), (20_000, 3, 1, 1))
     batch = {"image": image, "label": jnp.zeros(20_000)}
     _, (drawn, _) = binarized({}, {}, batch, jax.random.key(0), STEP)

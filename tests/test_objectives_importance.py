@@ -187,6 +187,12 @@ def test_rows_that_only_fill_the_batch_do_not_count():
     loss_fn = objectives.importance_weighted(wrong.model, 4, bounds.iwae_bound)
     _, (metrics, _) = loss_fn(wrong.params, {}, padded, jax.random.key(0), STEP)
     chex.assert_tree_all_finite(metrics)
+    # By hand: the first two columns of the same draws.
+    safe = jnp.where(jnp.isnan(padded["image"]), 0, padded["image"])
+    log_weights = wrong.model.log_weights(wrong.params, safe, jax.random.key(0), 4)
+    expected = bounds.iwae_bound(log_weights)[:2].mean()
+    np.testing.assert_allclose(metrics["iwae"], expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["elbo"], log_weights[:, :2].mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [0, -1])

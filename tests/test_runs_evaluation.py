@@ -31,7 +31,13 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
     argv = ["evaluate", "--workdir", str(workdir), "--samples", "20", "--annealing-steps", "5"]
     main(vae.Config, [*argv, "--annealing-images", "4"])
     found = json.loads((workdir / "evaluation.json").read_text())
-    for name in ("log_likelihood", "sampled_elbo", "bits_per_dim", "mutual_information", "psnr"):
+    for name in (
+        "log_likelihood",
+        "sampled_elbo",
+        "bits_per_dim",
+        "aggregate_mutual_information",
+        "psnr",
+    ):
         assert np.isfinite(found[name]["mean"])
         assert found[name]["error"] > 0
     assert found["sampled_elbo"]["mean"] < found["log_likelihood"]["mean"] < 0
@@ -41,7 +47,7 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
     assert np.isfinite(found["bidirectional_gap"]["mean"])
     assert len(found["kl_per_dimension"]) == 3
     assert 0 <= found["active_units"] <= 3
-    both = found["mutual_information"]["mean"] + found["marginal_kl"]["mean"]
+    both = found["aggregate_mutual_information"]["mean"] + found["aggregate_kl"]["mean"]
     assert both == pytest.approx(found["kl_to_standard_normal"]["mean"], abs=0.3)
     bits = -found["log_likelihood"]["mean"] / (784 * np.log(2))
     assert found["bits_per_dim"]["mean"] == pytest.approx(bits)
@@ -54,7 +60,7 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
 def test_the_likelihood_is_that_of_the_runs_own_functions(workdir):
     run = aejax.load_run(workdir)
     test = aejax.load_dataset("mnist5k", "test").first(30)
-    got = likelihood_results(run, test, samples=10, memory=2**22, seed=4)
+    got = likelihood_results(run, test, jax.random.key(4), samples=10, memory=2**22)
     expected = importance_estimate(
         run.recipe.latent_variable_model,
         run.state.params,
@@ -70,7 +76,9 @@ def test_the_likelihood_is_that_of_the_runs_own_functions(workdir):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--samples", "0"], "--samples 0 is not positive"),
+        (["--samples", "-1"], "--samples -1 is negative"),
+        (["--annealing-steps", "-1"], "--annealing-steps -1 is negative"),
+        (["--seed", str(2**64)], "--seed"),
         (["--eval-memory", "0"], "--eval-memory 0 is not positive"),
         (["--samples", "2", "--annealing-steps", "1", "--annealing-images", "1"], "less than 2"),
     ],
@@ -95,7 +103,26 @@ def test_a_likelihood_asked_of_another_model_is_one_line(capsys):
     }
     with pytest.raises(SystemExit):
         main(autoencoder.Config, ["evaluate", "--workdir", "ae", "--samples", "5"])
-    assert "autoencoder.py trains no variational autoencoder" in capsys.readouterr().err
+    assert "the run of autoencoder.py is no variational autoencoder" in capsys.readouterr().err
+
+
+def test_without_samples_the_metrics_are_all(workdir):
+    main(vae.Config, ["evaluate", "--workdir", str(workdir), "--samples", "0"])
+    found = json.loads((workdir / "evaluation.json").read_text())
+    assert set(found) == {"split", "loss", "reconstruction", "kl", "elbo"}
+
+
+def test_memory_for_no_draw_is_one_line(workdir):
+    run = aejax.load_run(workdir)
+    test = aejax.load_dataset("mnist5k", "test").first(30)
+    with pytest.raises(UsageError, match="--eval-memory is too small for one draw of 0.0 MiB"):
+        likelihood_results(run, test, jax.random.key(4), samples=10, memory=100)
+
+
+def test_a_gaussian_of_each_images_best_scale_is_no_density():
+    config = vae.Config(likelihood="gaussian_optimal")
+    assert config.build_for((4, 4, 1), 64).latent_variable_model is None
+    assert vae.Config().build_for((4, 4, 1), 64).latent_variable_model is not None
 
 
 def test_binary_images_are_a_function_of_the_seed():
@@ -141,6 +168,18 @@ def test_an_iwae_trains_and_is_measured():
     assert run.evaluate(test)["iwae"] == pytest.approx(run.metrics["iwae"], rel=1e-5)
 
 
-def test_a_ladder_of_no_length_is_one_line():
-    with pytest.raises(UsageError, match="--epochs 20"):
-        aejax.run(iwae.Config(epochs=20, batch_size=40, workdir="r"))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 20}, "--epochs 20 is no ladder's length"),
+        ({"eval_samples": -5}, "--eval-samples -5 is negative"),
+        ({"schedule": "cosine"}, "--schedule cosine is not for iwae.py"),
+    ],
+)
+def test_what_iwae_cannot_do_is_one_line(change, message):
+    with pytest.raises(UsageError, match=message):
+        aejax.run(iwae.Config(batch_size=40, workdir="r", **change))
+
+
+def test_a_ladder_is_not_prolonged():
+    assert "epochs" not in iwae.Config().resumable()

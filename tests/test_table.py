@@ -8,6 +8,7 @@ import pytest
 import aejax
 from aejax.errors import UsageError
 from aejax.experiments import autoencoder, table
+from aejax.runs.flags import parse
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "experiments/measured.json"  # not the installed package's, which has none
@@ -25,10 +26,8 @@ def test_every_command_names_a_script_and_flags_that_exist():
         script, *words = command.removeprefix("python experiments/").split()
         spec = importlib.util.find_spec(f"aejax.experiments.{script.removesuffix('.py')}")
         assert spec is not None, command
-        config = importlib.import_module(spec.name).Config()
-        for word in words:
-            if word.startswith("--"):
-                assert hasattr(config, word[2:].replace("-", "_")), command
+        config = parse(importlib.import_module(spec.name).Config, script, words)
+        assert table.command(config) == command
 
 
 def test_a_command_leaves_defaults_out():

@@ -6,6 +6,7 @@ import json
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -13,6 +14,7 @@ import aejax
 from aejax.errors import UsageError
 from aejax.experiments import table, vae
 from aejax.runs import config as configs
+from aejax.runs.commands import main
 from aejax.runs.flags import parse
 from aejax.runs.objectives import OBJECTIVES, Elbo, Geco, Iwae, Sampled
 from aejax.training.state import TrainState
@@ -81,14 +83,17 @@ def test_wrong_flags_are_one_line(argv, message):
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        (Elbo(beta=-1.0), "--beta -1.0 is negative"),
+        (Elbo(beta=-1.0), "--beta -1.0 is not a number of at least 0"),
         (Iwae(samples=0), "0 samples"),
         (OBJECTIVES["miwae"](groups=7), "--groups 7 does not divide --samples 64"),
         (OBJECTIVES["piwae"](groups=0), "--groups 0"),
         (OBJECTIVES["ciwae"](mix=2.0), "--mix 2.0"),
-        (OBJECTIVES["warm_up"](rise=0.0), "--rise 0.0"),
+        (OBJECTIVES["warm_up"](rise=0.0), "--rise 0.0 is not above 0"),
         (OBJECTIVES["cyclical"](cycles=0), "0 cycles"),
-        (OBJECTIVES["renyi"](alpha=float("nan")), "alpha nan"),
+        (OBJECTIVES["renyi"](alpha=float("nan")), "--alpha nan"),
+        (OBJECTIVES["info_vae"](alpha=1.5), "--alpha 1.5 is not within"),
+        (Elbo(beta=float("inf")), "--beta inf"),
+        (Geco(tolerance=float("nan")), "--tolerance nan"),
     ],
 )
 def test_senseless_values_are_one_line(objective, message):
@@ -128,6 +133,47 @@ def test_a_run_with_state_of_its_own_goes_on_to_the_bit():
     chex.assert_trees_all_equal(resumed.state.extra, whole.state.extra)
     chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
     assert float(whole.state.extra["geco"]["log_multiplier"]) > 0
+
+
+@pytest.mark.parametrize("name", ["info_vae", "wae_mmd", "beta_tcvae"])
+def test_objectives_over_pairs_train_and_are_evaluated(name, capsys):
+    config = vae.Config(
+        objective=OBJECTIVES[name](), epochs=1, hidden=(8,), batch_size=1000, workdir="r"
+    )
+    run = aejax.run(config)
+    test = aejax.load_dataset("mnist5k", "test")
+    assert np.isfinite(aejax.load_run("r").evaluate(test.first(1))["loss"])
+    if name == "wae_mmd":  # its codes have no noise, and so no density
+        with pytest.raises(SystemExit):
+            main(vae.Config, ["evaluate", "--workdir", "r", "--samples", "2"])
+        assert "no variational autoencoder with a density" in capsys.readouterr().err
+    assert np.isfinite(run.metrics["loss"])
+
+
+def test_batches_of_one_have_no_mmd():
+    with pytest.raises(ValueError, match="--batch-size 1 has no pairs"):
+        vae.Config(objective=OBJECTIVES["wae_mmd"](), batch_size=1).build_for((4, 4, 1), 64)
+
+
+@pytest.mark.parametrize("name", ["warm_up", "cyclical", "capacity"])
+def test_a_schedule_over_the_training_is_not_prolonged(name):
+    config = vae.Config(objective=OBJECTIVES[name](), epochs=2)
+    saved = configs.to_json(config)
+    with pytest.raises(UsageError, match="--epochs 3"):
+        configs.check_resumable(dataclasses.replace(config, epochs=3), saved)
+    configs.check_resumable(dataclasses.replace(config, objective=config.objective), saved)
+    plain = vae.Config(epochs=2)
+    configs.check_resumable(dataclasses.replace(plain, epochs=3), configs.to_json(plain))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"objective": {"name": "gone"}}, {"objective": {"name": "iwae", "k": 1}}, {"beta": 4}],
+)
+def test_fields_of_another_version_are_one_line(change):
+    fields = configs.to_json(vae.Config()) | change
+    with pytest.raises(UsageError, match=r"vae\.py has fields that this version does not know"):
+        configs.from_json(vae.Config, fields)
 
 
 def test_a_learned_prior_is_sampled_by_a_run():

@@ -119,7 +119,12 @@ def path_to_joint(
     model: LatentVariableModel, params: Any, x: jax.Array, initial: DiagonalGaussian
 ) -> GeometricPath:
     """The path from `initial` over `[B, D]` to p(z) p(x|z), whose integral is p(x)."""
-    return GeometricPath(initial.log_prob, lambda z: model.log_joint(params, x, z))
+    prior = model.prior(params)  # once: a VampPrior encodes its images for it
+
+    def log_joint(z: jax.Array) -> jax.Array:
+        return model.log_likelihood(params, x, z) + prior.log_prob(z)
+
+    return GeometricPath(initial.log_prob, log_joint)
 
 
 def anneal(

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+_ROWS = 1000  # of the kernel's matrix at a time
+
 
 def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
     """Squared Frechet distance between Gaussians fitted to `[N, F]` and `[M, F]`.
@@ -44,14 +46,15 @@ def kernel_distance(features: np.ndarray, others: np.ndarray) -> float:
     _check(features, others)
     x, y = (np.asarray(f, np.float64) for f in (features, others))
 
-    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (a @ b.T / a.shape[1] + 1) ** 3
+    def total(a: np.ndarray, b: np.ndarray) -> float:
+        parts = (a[i : i + _ROWS] @ b.T for i in range(0, len(a), _ROWS))
+        return float(sum(((part / a.shape[1] + 1) ** 3).sum() for part in parts))
 
     def within(a: np.ndarray) -> float:
-        values = kernel(a, a)
-        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
+        of_each_with_itself = (((a**2).sum(axis=1) / a.shape[1] + 1) ** 3).sum()
+        return (total(a, a) - of_each_with_itself) / (len(a) * (len(a) - 1))
 
-    return float(within(x) + within(y) - 2 * kernel(x, y).mean())
+    return within(x) + within(y) - 2 * total(x, y) / (len(x) * len(y))
 
 
 def fingerprint(params: Any) -> str:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from aejax.divergences import gaussian_kl
 from aejax.generative import Prior
 from aejax.latents import DiagonalGaussian
 
@@ -27,16 +26,11 @@ def active_units(posterior: DiagonalGaussian) -> jax.Array:
     return jnp.var(posterior.mean, axis=0, ddof=1) > ACTIVE
 
 
-def kl_per_dimension(posterior: DiagonalGaussian) -> jax.Array:
-    """KL(q(z_d|x) || N(0, 1)) in nats: posteriors `[N, D]` -> `[N, D]`."""
-    return gaussian_kl(posterior.mean[..., None], posterior.log_sigma[..., None])
-
-
 def aggregate_log_prob(z: jax.Array, posterior: DiagonalGaussian) -> jax.Array:
     """Log q(z), the mean of q(z|x) over all N images: z `[M, D]` -> `[M]`, nats.
 
-    Exact for this data set; as an estimate for the distribution that it comes from, it is low by
-    more the more KL there is for each image, and q(z) cannot be told from p(z) by more than log N.
+    Exact for this data set, whose images are the only ones that there are. Of the distribution
+    that they come from, it is too high at draws of these images' own posteriors.
     """
     count, dim = posterior.mean.shape
 
@@ -65,6 +59,8 @@ def aggregate_draws(
     """The two parts of the mean KL, by Monte Carlo.
 
     Hoffman & Johnson 2016, "ELBO surgery": E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)).
+    The information is at most log N, and where it comes near that, it is the data set that is too
+    small: what is missing from it is in the marginal KL.
 
     Args:
         posterior: q(z|x) over `[N, D]`, of all images.

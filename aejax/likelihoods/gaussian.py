@@ -133,7 +133,7 @@ def gaussian_optimal() -> Likelihood:
 
     See `gaussian_optimal_log_prob`. It has no samples: without an image there is no scale.
     """
-    return Likelihood(gaussian_optimal_log_prob, lambda mean: mean, _no_samples)
+    return Likelihood(gaussian_optimal_log_prob, lambda mean: mean, _no_samples, normalised=False)
 
 
 def _mean_and_log_sigma(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:

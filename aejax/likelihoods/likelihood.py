@@ -20,12 +20,14 @@ class Likelihood(NamedTuple):
         mean: outputs -> E[x|z], `[B, ..., C]`.
         sample: (key, outputs) -> x ~ p(x|z), `[B, ..., C]`.
         channels: C -> the channels that the decoder must emit for data of C channels.
+        normalised: whether log_prob is that of a density, or of probabilities.
     """
 
     log_prob: Callable[[Any, jax.Array], jax.Array]
     mean: Callable[[Any], jax.Array]
     sample: Callable[[jax.Array, Any], jax.Array]
     channels: Callable[[int], int] = lambda channels: channels
+    normalised: bool = True
 
 
 def as_rows(*arrays: jax.Array) -> tuple[jax.Array, ...]:

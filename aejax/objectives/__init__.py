@@ -16,7 +16,7 @@ from aejax.objectives.importance import (
     sticking_the_landing,
 )
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
-from aejax.objectives.reconstruction import autoencoder, binarized, penalised
+from aejax.objectives.reconstruction import autoencoder, dynamically_binarized, penalised
 
 __all__ = [
     "Batch",
@@ -25,9 +25,9 @@ __all__ = [
     "autoencoder",
     "batch_mean",
     "beta_tcvae",
-    "binarized",
     "charged_vae",
     "doubly_reparameterized",
+    "dynamically_binarized",
     "geco",
     "geco_extra",
     "importance_weighted",

@@ -15,7 +15,8 @@ from aejax.latents import standard_normal
 from aejax.objectives.elbo import mean_kl
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
 
-_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel, as in Tolstikhin's code
+# Of the kernel, as in Tolstikhin's code, which sums over them: a weight there is a seventh of ours.
+_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def info_vae(model: LatentVariableModel, *, alpha: float, weight: float) -> LossFn:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aejax.divergences import gaussian_kl
+from aejax.divergences import gaussian_kl_per_dimension
 from aejax.latents import DiagonalGaussian
 from aejax.objectives.kl_charges import Charge, weighted
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
@@ -66,5 +66,4 @@ def charged_vae(
 
 def mean_kl(posterior: DiagonalGaussian, mask: jax.Array | None) -> jax.Array:
     """KL(q(z|x) || N(0, I)) of each dimension, averaged over the batch: `[D]`, nats."""
-    of_each = gaussian_kl(posterior.mean[..., None], posterior.log_sigma[..., None])
-    return jax.vmap(batch_mean, in_axes=(1, None))(of_each, mask)
+    return jax.vmap(batch_mean, in_axes=(1, None))(gaussian_kl_per_dimension(*posterior), mask)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from aejax.bounds import (
-    doubly_reparameterized_weights,
+    doubly_reparameterized_bound,
     elbo,
     importance_weights,
     iwae_bound,
@@ -54,7 +54,8 @@ def sticking_the_landing(model: LatentVariableModel, samples: int, bound: Bound)
 
     Roeder, Wu & Duvenaud 2017 (arXiv 1703.09194), equation 7: the gradient's variance is zero
     where q is the posterior. It is unbiased for `elbo`; for `iwae_bound` it is not (Tucker et al.
-    2019), for which `doubly_reparameterized` is the remedy.
+    2019), for which `doubly_reparameterized` is the remedy. Arguments, metrics and errors are those
+    of `importance_weighted`.
     """
 
     def estimate(
@@ -71,7 +72,8 @@ def doubly_reparameterized(model: LatentVariableModel, samples: int) -> LossFn:
     """Minus the importance-weighted bound, the inference net's gradient reparameterised twice.
 
     Tucker et al. 2019 (arXiv 1810.04152), equation 8: unbiased, and its signal does not fall below
-    its noise as K grows. The generative model's gradient is that of `importance_weighted`.
+    its noise as K grows. The generative model's gradient, and the metrics, are those of
+    `importance_weighted` with `iwae_bound`.
     """
 
     def log_weights(generative: Any, z: jax.Array) -> jax.Array:
@@ -82,9 +84,7 @@ def doubly_reparameterized(model: LatentVariableModel, samples: int) -> LossFn:
         params: Any, x: jax.Array, posterior: DiagonalGaussian, z: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         generative = params, x, jax.lax.stop_gradient(posterior)
-        return two_gradient_bound(
-            log_weights, importance_weights, doubly_reparameterized_weights, generative, z
-        )
+        return doubly_reparameterized_bound(log_weights, generative, z)
 
     return _from_draws(model, samples, estimate)
 

@@ -71,7 +71,7 @@ def penalised(
     return penalised_loss_fn
 
 
-def binarized(loss_fn: LossFn) -> LossFn:
+def dynamically_binarized(loss_fn: LossFn) -> LossFn:
     """`loss_fn` on images of zeros and ones, drawn afresh at every step with the pixels' chances.
 
     Dynamic binarisation, as in Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.

@@ -39,7 +39,8 @@ class _Evaluate(_OnImages):
     """Measure a trained run on the images of its data set."""
 
     samples: int | None = None
-    """Draws of q(z|x) that log p(x) is estimated with, of a VAE. Default: 1000."""
+    """Draws of q(z|x) that log p(x) is estimated with, of a VAE, by default 1000: as many passes
+    of the decoder over the images. 0: the test metrics alone."""
     eval_memory: int | None = None
     """MiB that the draws evaluated at a time may take. Default: by the device."""
     annealing_steps: int = 0
@@ -84,39 +85,54 @@ def main(config_class: type[Config], argv: Sequence[str] | None = None) -> None:
 
 
 def _evaluate(opened: Run, arguments: _Evaluate) -> None:
-    data = _images(opened, arguments)
+    _check(arguments)
+    data = opened.recipe.observe(_images(opened, arguments))
     metrics: dict[str, Any] = dict(opened.evaluate(data))
     print(f"{arguments.split}, {len(data):,} images: {opened.recipe.headline(metrics)}")
-    asked = arguments.samples is not None or arguments.annealing_steps > 0
-    if asked or opened.recipe.latent_variable_model is not None:
-        measured = _evaluate_vae(opened, data, arguments)
-        for name, value in measured.items():
-            print(f"  {name:32s} {_as_text(value)}")
-        metrics |= measured
-    files.write_json(opened.workdir / files.EVALUATION, {"split": arguments.split} | metrics)
+    measured = _measured(opened, data, arguments)
+    for name, value in measured.items():
+        print(f"  {name:32s} {_as_text(value)}")
+    record = {"split": arguments.split} | metrics | measured
+    files.write_json(opened.workdir / files.EVALUATION, record)
 
 
-def _evaluate_vae(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str, Any]:
-    from aejax.runs import evaluation
-
+def _check(arguments: _Evaluate) -> None:
+    if arguments.samples is not None and arguments.samples < 0:
+        raise UsageError(f"--samples {arguments.samples} is negative")
+    if arguments.annealing_steps < 0:
+        raise UsageError(f"--annealing-steps {arguments.annealing_steps} is negative")
     if arguments.eval_memory is not None and arguments.eval_memory < 1:
         raise UsageError(f"--eval-memory {arguments.eval_memory} is not positive")
-    memory = None if arguments.eval_memory is None else arguments.eval_memory * 2**20
-    samples = 1000 if arguments.samples is None else arguments.samples
-    seed = arguments.seed
-    results = evaluation.likelihood_results(opened, data, samples=samples, memory=memory, seed=seed)
-    if arguments.annealing_steps > 0:
-        results |= evaluation.annealing_results(
-            opened,
-            data,
-            steps=arguments.annealing_steps,
-            images=arguments.annealing_images,
-            seed=seed,
-        )
-    train = _images(opened, dataclasses.replace(arguments, split="train"))
-    results |= evaluation.latent_results(opened, data, seed)
-    results |= evaluation.restoration_results(opened, data)
-    return results | evaluation.class_results(opened, train, data, seed)
+
+
+def _measured(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str, Any]:
+    """What there is to measure beside the metrics: of a model with a prior, of a VAE more."""
+    from aejax.runs import evaluation
+
+    keys = evaluation.evaluation_keys(arguments.seed)
+    asked = bool(arguments.samples) or arguments.annealing_steps > 0
+    results: dict[str, Any] = {}
+    if arguments.samples == 0 and not asked:
+        return results
+    if asked or opened.recipe.latent_variable_model is not None:
+        samples = 1000 if arguments.samples is None else arguments.samples
+        memory = None if arguments.eval_memory is None else arguments.eval_memory * 2**20
+        if samples > 0:
+            results |= evaluation.likelihood_results(
+                opened, data, keys["likelihood"], samples=samples, memory=memory
+            )
+        if arguments.annealing_steps > 0:
+            steps, images = arguments.annealing_steps, arguments.annealing_images
+            results |= evaluation.annealing_results(
+                opened, data, keys["annealing"], steps=steps, images=images
+            )
+        results |= evaluation.latent_results(opened, data, keys["latent"])
+    if opened.recipe.sample_prior is not None:
+        train = _images(opened, dataclasses.replace(arguments, split="train"))
+        test = _images(opened, arguments)
+        results |= evaluation.restoration_results(opened, data)
+        results |= evaluation.class_results(opened, train, test, keys["samples"])
+    return results
 
 
 def _as_text(value: Any) -> str:
@@ -129,7 +145,7 @@ def _as_text(value: Any) -> str:
 
 
 def _encode(opened: Run, arguments: _OnImages) -> None:
-    data = _images(opened, arguments)
+    data = opened.recipe.observe(_images(opened, arguments))
     codes = opened.encode(data.images)
     path = opened.workdir / f"codes_{_as_file_name(arguments.split)}.npz"
     np.savez_compressed(path, codes=codes, labels=data.labels)
@@ -139,7 +155,7 @@ def _encode(opened: Run, arguments: _OnImages) -> None:
 def _reconstruct(opened: Run, arguments: _OnImages) -> None:
     from aejax import figures
 
-    images = figures.first_of_each_class(_images(opened, arguments), 20)
+    images = figures.first_of_each_class(opened.recipe.observe(_images(opened, arguments)), 20)
     figure = figures.reconstructions(images, opened.reconstruct(images))
     _save(opened, f"reconstructions_{_as_file_name(arguments.split)}", figure)
 
@@ -155,7 +171,7 @@ def _sample(opened: Run, arguments: _Sample) -> None:
 
 def _images(opened: Run, arguments: _OnImages) -> ImageDataset:
     data_dir = arguments.data_dir or opened.config.data_dir
-    return opened.recipe.observe(load_dataset(opened.config.dataset, arguments.split, data_dir))
+    return load_dataset(opened.config.dataset, arguments.split, data_dir)
 
 
 def _save(opened: Run, name: str, figure: "Figure") -> None:

@@ -60,6 +60,11 @@ class Config:
         """The updates of the whole training."""
         return self.epochs * (train_images // self.batch_size)
 
+    def resumable(self) -> frozenset[str]:
+        """The fields that may change when a run is resumed."""
+        # A cosine reaches 0 at the last epoch: with more of them every step would be another.
+        return RESUMABLE - ({"epochs"} if self.schedule == "cosine" else set())
+
     def directory(self) -> Path:
         """The run directory."""
         return Path(self.workdir or f"runs/{self.name}")
@@ -87,8 +92,7 @@ def check_config(config: Config) -> None:
 def check_resumable(config: Config, saved: dict[str, object]) -> None:
     """Raises a `UsageError` naming the fields in which `config` differs from the run's own."""
     current, saved = to_json(config), to_json(type(config)()) | saved
-    # A cosine reaches 0 at the last epoch: with more of them every step would be another.
-    may_change = RESUMABLE - ({"epochs"} if config.schedule == "cosine" else set())
+    may_change = config.resumable()
     differing = [
         f"{_flag(field)} {current.get(field)} (the run has {saved.get(field)})"
         for field in sorted(current.keys() | saved.keys())
@@ -110,15 +114,21 @@ def to_json(config: Config) -> dict[str, object]:
 
 
 def from_json(config_class: type[Config], fields: dict[str, Any]) -> Config:
-    """The inverse of `to_json`."""
-    known = {field.name for field in dataclasses.fields(config_class)}
-    values: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known
-    }
-    for field in config_class.kinds.keys() & values.keys():
-        kinds, own = config_class.kinds[field], dict(values[field])
-        values[field] = kinds[own.pop("name")](**own)
-    return config_class(**values)
+    """The inverse of `to_json`.
+
+    Raises:
+        UsageError: for a field or a choice that there is not.
+    """
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    try:
+        for field in config_class.kinds.keys() & values.keys():
+            kinds, own = config_class.kinds[field], dict(values[field])
+            values[field] = kinds[own.pop("name")](**own)
+        return config_class(**values)
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            f"a run of {config_class.name}.py has fields that this version does not know: {error}"
+        ) from error
 
 
 def _flag(field: str) -> str:

@@ -10,15 +10,19 @@ import numpy as np
 
 from aejax.bounds import iwae_bound
 from aejax.data.dataset import ImageDataset, as_float
-from aejax.divergences import inverse_multiquadric, squared_mmd
+from aejax.divergences import (
+    gaussian_kl_per_dimension,
+    inverse_multiquadric,
+    squared_mmd,
+)
 from aejax.errors import UsageError
 from aejax.evaluation.annealed import annealed_importance, sigmoidal_schedule
 from aejax.evaluation.bidirectional import bidirectional_bounds
 from aejax.evaluation.classifier import train_classifier
 from aejax.evaluation.features import frechet_distance, kernel_distance
-from aejax.evaluation.importance import importance_estimate
+from aejax.evaluation.importance import importance_estimate, sample_bytes
 from aejax.evaluation.mean import mean_and_error
-from aejax.evaluation.posteriors import active_units, aggregate_draws, kl_per_dimension
+from aejax.evaluation.posteriors import active_units, aggregate_draws
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy
 from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian
@@ -29,31 +33,38 @@ Results = dict[str, Any]
 _PROBED = 10_000  # images that probes, q(z) and distances between sets of images are made of
 _COMPARED = 2000  # codes and draws of the prior
 _CHAINS = 16  # of annealed importance sampling, for each image
+_ANNEALED = 64  # images that are annealed at a time
+_STREAM = np.uint32(2**32 - 3)  # away from the streams of training states
+
+
+def evaluation_keys(seed: int) -> dict[str, jax.Array]:
+    """A key for each part of an evaluation, apart from those of a training of the same seed."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed} is not within 0 and 2^32 - 1")
+    names = ("likelihood", "annealing", "latent", "samples")
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), _STREAM), len(names))
+    return dict(zip(names, keys, strict=True))
 
 
 def likelihood_results(
-    run: Run, test: ImageDataset, *, samples: int, memory: float | None, seed: int
+    run: Run, test: ImageDataset, key: jax.Array, *, samples: int, memory: float | None
 ) -> Results:
     """Log p(x) by importance sampling, and the ELBO by the same draws; nats per image.
 
     Bits a dimension are of the model's own p(x): of a density where the likelihood is one.
 
     Raises:
-        UsageError: if the run's model is no variational autoencoder.
+        UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
-    model = latent_variable_model(run)
-    if samples < 1:
-        raise UsageError(f"--samples {samples} is not positive")
+    model, params = latent_variable_model(run), run.state.params
     if len(test) < 2:
-        raise UsageError(
-            f"{len(test)} images have no standard error: give a --split of two or more"
-        )
-    estimate = jax.jit(partial(importance_estimate, model, samples=samples, memory=memory))
+        raise UsageError(f"{len(test)} images have no standard error: give a --split of 2 or more")
     x = as_float(jnp.asarray(test.images))
-    try:
-        found = estimate(run.state.params, x, jax.random.key(seed))
-    except ValueError as error:
-        raise UsageError(f"--eval-memory is too small: {error}") from error
+    least = sample_bytes(model, params, x[:1])
+    if memory is not None and memory < least:
+        raise UsageError(f"--eval-memory is too small for one draw of {least / 2**20:.1f} MiB")
+    estimate = jax.jit(partial(importance_estimate, model, samples=samples, memory=memory))
+    found = estimate(params, x, key)
     bits = -np.asarray(found.log_likelihood) / (math.prod(test.image_shape) * math.log(2))
     return {
         "log_likelihood": mean_and_error(found.log_likelihood)._asdict(),
@@ -64,7 +75,7 @@ def likelihood_results(
 
 
 def annealing_results(
-    run: Run, test: ImageDataset, *, steps: int, images: int, seed: int
+    run: Run, test: ImageDataset, key: jax.Array, *, steps: int, images: int
 ) -> Results:
     """Log p(x) of the first images by annealed importance sampling from q(z|x).
 
@@ -74,52 +85,56 @@ def annealing_results(
     Raises:
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
-    model = latent_variable_model(run)
+    model, params = latent_variable_model(run), run.state.params
     if images < 2:
         raise UsageError(f"--annealing-images {images} is less than 2: an error needs two")
     x = as_float(jnp.asarray(test.images[:images]))
+    betas = sigmoidal_schedule(steps)
 
-    params, betas = run.state.params, sigmoidal_schedule(steps)
-    anneal = jax.jit(partial(annealed_importance, model, chains=_CHAINS))
-    both_ways = jax.jit(
-        lambda params, z, key: bidirectional_bounds(
-            model, params, z, partial(model.encode, params), key, chains=_CHAINS, betas=betas
-        )
-    )
-    key, prior_key, bounds_key = jax.random.split(jax.random.key(seed), 3)
-    found = anneal(params, x, model.encode(params, x), key, betas=betas)
-    made = model.prior(params).samples(prior_key, images)
+    @jax.jit
+    def on_images(x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        initial = model.encode(params, x)
+        found = annealed_importance(model, params, x, initial, key, chains=_CHAINS, betas=betas)
+        return iwae_bound(found.log_weights), jnp.mean(found.acceptance, axis=0)
+
+    @jax.jit
+    def on_draws(z: jax.Array, key: jax.Array) -> jax.Array:
+        initial = partial(model.encode, params)
+        return bidirectional_bounds(model, params, z, initial, key, chains=_CHAINS, betas=betas).gap
+
+    prior_key, *keys = jax.random.split(key, 3)
+    made = model.prior(params).samples(prior_key, len(x))
+    log_likelihood, acceptance = _by_images(on_images, x, keys[0])
+    gap = _by_images(on_draws, made, keys[1])
     return {
-        "annealed_log_likelihood": mean_and_error(iwae_bound(found.log_weights))._asdict(),
+        "annealed_log_likelihood": mean_and_error(log_likelihood)._asdict(),
         "annealed_images": len(x),
         "annealed_steps": steps,
-        "annealed_acceptance": float(found.acceptance.mean()),
-        "bidirectional_gap": mean_and_error(both_ways(params, made, bounds_key).gap)._asdict(),
+        "annealed_acceptance": float(np.mean(acceptance)),
+        "bidirectional_gap": mean_and_error(gap)._asdict(),
     }
 
 
-def latent_results(run: Run, test: ImageDataset, seed: int) -> Results:
+def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
     """How the latent is used, and how near q(z) is to p(z); nats."""
-    model, key = latent_variable_model(run), jax.random.key(seed)
+    model = latent_variable_model(run)
     draw_key, code_key, prior_key, other_key = jax.random.split(key, 4)
     posterior = posteriors(run, test.images[:_PROBED])
-    kl = np.asarray(kl_per_dimension(posterior))
+    kl = np.asarray(gaussian_kl_per_dimension(*posterior))
     prior = model.prior(run.state.params)
-    draws = aggregate_draws(posterior, prior, draw_key, min(_COMPARED, len(posterior.mean)))
+    draws = aggregate_draws(posterior, prior, draw_key, min(_COMPARED, len(kl)))
     some = DiagonalGaussian(*(a[:_COMPARED] for a in posterior))
-    codes, *of_prior = (
-        some.sample(code_key),
-        *(prior.samples(k, len(some.mean)) for k in (prior_key, other_key)),
-    )
+    codes = some.sample(code_key)
+    first, second = (prior.samples(k, len(codes)) for k in (prior_key, other_key))
     kernel = inverse_multiquadric(2 * codes.shape[-1])
     return {
         "kl_to_standard_normal": mean_and_error(kl.sum(axis=-1))._asdict(),
         "kl_per_dimension": [float(v) for v in kl.mean(axis=0)],
         "active_units": int(active_units(posterior).sum()),
-        "mutual_information": mean_and_error(draws.mutual_information)._asdict(),
-        "marginal_kl": mean_and_error(draws.marginal_kl)._asdict(),
-        "code_mmd": float(squared_mmd(codes, of_prior[0], kernel)),
-        "code_mmd_of_the_prior_itself": float(squared_mmd(of_prior[1], of_prior[0], kernel)),
+        "aggregate_mutual_information": mean_and_error(draws.mutual_information)._asdict(),
+        "aggregate_kl": mean_and_error(draws.marginal_kl)._asdict(),
+        "code_mmd": float(squared_mmd(codes, first, kernel)),
+        "code_mmd_of_the_prior_itself": float(squared_mmd(second, first, kernel)),
     }
 
 
@@ -133,27 +148,28 @@ def restoration_results(run: Run, test: ImageDataset) -> Results:
     return results
 
 
-def class_results(run: Run, train: ImageDataset, test: ImageDataset, seed: int) -> Results:
+def class_results(run: Run, train: ImageDataset, test: ImageDataset, key: jax.Array) -> Results:
     """What codes know of the class, and how far samples are from the images by a classifier.
 
-    Nothing for images without labels.
+    The samples are means of p(x|z), and so compared with the images as they are, not with what a
+    model of binary images observes. Nothing for images without labels.
     """
     if not (train.labelled and test.labelled):
         return {}
     train, test = train.first(_PROBED), test.first(_PROBED)
-    pairs = run.encode(train.images), train.labels, run.encode(test.images), test.labels
+    codes = [run.encode(run.recipe.observe(data).images) for data in (train, test)]
+    pairs = codes[0], train.labels, codes[1], test.labels
+    classifier = train_classifier(train)
+    features = [classifier.features(x) for x in (test.images, run.sample(key, len(test)))]
     accuracies = {
         "linear_probe_accuracy": linear_probe_accuracy(*pairs),
         "knn_accuracy": knn_accuracy(*pairs),
+        "classifier_accuracy": classifier.accuracy(test),
     }
-    classifier = train_classifier(train)
-    samples = run.sample(jax.random.key(seed), len(test))
-    features = classifier.features(test.images), classifier.features(samples)
     return {name: _share(value, len(test)) for name, value in accuracies.items()} | {
         "classifier": classifier.fingerprint,
-        "classifier_accuracy": _share(classifier.accuracy(test), len(test)),
-        "classifier_frechet_distance": frechet_distance(*features),
-        "classifier_kernel_distance": kernel_distance(*features),
+        "classifier_frechet_distance": frechet_distance(features[0], features[1]),
+        "classifier_kernel_distance": kernel_distance(features[0], features[1]),
     }
 
 
@@ -166,8 +182,8 @@ def latent_variable_model(run: Run) -> LatentVariableModel:
     model = run.recipe.latent_variable_model
     if model is None:
         raise UsageError(
-            f"{run.config.name}.py trains no variational autoencoder with a p(x|z) q(z|x) of its "
-            "own: its likelihood cannot be evaluated"
+            f"the run of {run.config.name}.py is no variational autoencoder with a density p(x|z): "
+            "its likelihood cannot be evaluated"
         )
     return model
 
@@ -181,3 +197,11 @@ def posteriors(run: Run, images: np.ndarray) -> DiagonalGaussian:
 
 def _share(value: float, count: int) -> Results:
     return {"mean": value, "error": math.sqrt(value * (1 - value) / count)}
+
+
+def _by_images(function: Any, x: jax.Array, key: jax.Array) -> Any:
+    """A function of (rows, key) on all rows, as many chains at a time as memory bears."""
+    parts = range(0, len(x), _ANNEALED)
+    keys = jax.random.split(key, len(parts))
+    found = [function(x[i : i + _ANNEALED], k) for i, k in zip(parts, keys, strict=True)]
+    return jax.tree.map(lambda *a: np.concatenate(a), *found)

@@ -92,9 +92,8 @@ class Run:
         mesh = data_mesh(1)
         source = make_source(data, mesh, stream=True)
         eval_step = make_eval_step(self.recipe.loss_fn)
-        evaluate = make_evaluate(
-            eval_step, source, batch_size=min(len(data), self.config.batch_size), mesh=mesh
-        )
+        batch_size = max(2, min(len(data), self.config.batch_size))  # some losses are over pairs
+        evaluate = make_evaluate(eval_step, source, batch_size=batch_size, mesh=mesh)
         # A run that has just trained is spread over its devices.
         return evaluate(jax.device_put(self.state, replicated(mesh)))
 

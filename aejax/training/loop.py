@@ -246,9 +246,10 @@ class _Pace:
 
 def metric_totals(step: TrainStep, state: TrainState, image_shape: tuple[int, int, int]) -> Totals:
     """Totals of no batch, for the metrics that `step` gives; nothing is computed."""
+    # Two rows: some losses are over pairs.
     batch = {
-        "image": jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((1,), jnp.int32),
+        "image": jax.ShapeDtypeStruct((2, *image_shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
     }
     _, metrics = jax.eval_shape(step, state, batch)
     return zero_totals(metrics)

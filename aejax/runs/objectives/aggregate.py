@@ -20,7 +20,12 @@ class InfoVae(Objective):
     """Lambda, nats per unit of squared MMD."""
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
+        has_pairs(training)
         not_negative("--weight", self.weight)
+        if not 1 - self.weight <= self.alpha <= 1:
+            raise ValueError(
+                f"--alpha {self.alpha} is not within 1 - weight and 1: KL or MMD would gain"
+            )
         return objectives.info_vae(model, alpha=self.alpha, weight=self.weight)
 
 
@@ -34,6 +39,7 @@ class WaeMmd(Objective):
     """Nats per unit of squared MMD."""
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
+        has_pairs(training)
         not_negative("--weight", self.weight)
         return objectives.wae_mmd(model, weight=self.weight)
 
@@ -49,3 +55,11 @@ class BetaTcVae(Objective):
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
         not_negative("--beta", self.beta)
         return objectives.beta_tcvae(model, beta=self.beta, images=training.images)
+
+
+def has_pairs(training: Training) -> None:
+    """Raises a `ValueError` for batches of one image, of which an MMD is not defined."""
+    if training.batch_size < 2:
+        raise ValueError(
+            f"--batch-size {training.batch_size} has no pairs of codes: give 2 or more"
+        )

@@ -1,6 +1,7 @@
 """Objectives with the KL in closed form, charged in one way or another."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -30,6 +31,7 @@ class WarmUp(Objective):
     """The ELBO with the KL's weight raised from 0 to beta in a straight line."""
 
     name: ClassVar[str] = "warm_up"
+    by_length: ClassVar[bool] = True
     beta: float = 1.0
     """Weight of the KL after the rise."""
     rise: float = 0.25
@@ -47,6 +49,7 @@ class Cyclical(Objective):
     """The ELBO with the KL's weight raised from 0 to beta again and again (Fu et al. 2019)."""
 
     name: ClassVar[str] = "cyclical"
+    by_length: ClassVar[bool] = True
     beta: float = 1.0
     """Weight of the KL at the end of a rise."""
     cycles: int = 4
@@ -66,6 +69,7 @@ class Capacity(Objective):
     """The KL held at a capacity that is raised from 0 (Burgess et al. 2018)."""
 
     name: ClassVar[str] = "capacity"
+    by_length: ClassVar[bool] = True
     gamma: float = 10.0
     """Weight of the KL's distance from the capacity."""
     nats: float = 25.0
@@ -110,6 +114,8 @@ class Geco(Objective):
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
         not_negative("--rate", self.rate)
+        if not math.isfinite(self.tolerance):
+            raise ValueError(f"--tolerance {self.tolerance} is not finite")
         return objectives.geco(*_apply(model), tolerance=self.tolerance, rate=self.rate)
 
     def extra(self) -> Any:

@@ -1,6 +1,7 @@
 """What an objective of `vae.py --objective` is, and the checks of its flags."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 from aejax.generative import LatentVariableModel
@@ -9,10 +10,11 @@ from aejax.objectives import LossFn
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What an objective may depend on: `steps` of the whole run, `images` of the training set."""
+    """What an objective may depend on: steps of the whole run, training images, images a step."""
 
     steps: int
     images: int
+    batch_size: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,8 @@ class Objective:
     """Whether the KL is sampled, so that the prior need not be N(0, I)."""
     has_kl: ClassVar[bool] = True
     """Whether it measures a KL and so an ELBO."""
+    by_length: ClassVar[bool] = False
+    """Whether a schedule of it is drawn over the whole training."""
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
         """The `LossFn` for a model.
@@ -39,15 +43,15 @@ class Objective:
 
 
 def not_negative(flag: str, value: float) -> None:
-    """Raises a `ValueError` for a negative number, or NaN."""
-    if not value >= 0:
-        raise ValueError(f"{flag} {value} is negative")
+    """Raises a `ValueError` unless the value is finite and at least 0."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{flag} {value} is not a number of at least 0")
 
 
 def share(flag: str, value: float) -> None:
-    """Raises a `ValueError` unless the value is within 0, excluded, and 1."""
+    """Raises a `ValueError` unless the value is above 0 and at most 1."""
     if not 0 < value <= 1:
-        raise ValueError(f"{flag} {value} is not within 0 and 1")
+        raise ValueError(f"{flag} {value} is not above 0 and at most 1")
 
 
 def divides(groups: int, samples: int) -> None:
