@@ -65,7 +65,7 @@ def test_a_wrong_flag_is_one_line(start):
     assert done.stderr.startswith("vae.py: error: Unrecognized options")
 
 
-@pytest.mark.parametrize("net", ["mlp", "lesson"])
+@pytest.mark.parametrize("net", ["mlp", pytest.param("lesson", marks=pytest.mark.slow)])
 def test_throughput_prints_its_ratio(start, net):
     done = start("throughput.py", "--net", net, "--images", "500", "--epochs", "1")
     assert done.returncode == 0, done.stderr

@@ -45,7 +45,10 @@ def test_what_the_slip_charges_is_keras_formula():
     assert float(metrics["reconstruction"]) == pytest.approx(16 * 0.25)
 
 
-@pytest.mark.parametrize(("slip", "net"), [(True, "dense"), (False, "dense"), (True, "conv")])
+@pytest.mark.parametrize(
+    ("slip", "net"),
+    [(True, "dense"), (False, "dense"), pytest.param(True, "conv", marks=pytest.mark.slow)],
+)
 def test_they_train(slip, net, tmp_path):
     import aejax
 

@@ -73,7 +73,10 @@ def test_keras_parameters(kind, parameters):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 
 
-@pytest.mark.parametrize("kind", ["l1", "k_sparse", "contractive", "deep_contractive"])
+@pytest.mark.parametrize(
+    "kind",
+    ["l1", "k_sparse", "contractive", pytest.param("deep_contractive", marks=pytest.mark.slow)],
+)
 def test_every_kind_trains(kind, tmp_path):
     run = aejax.run(sparse_autoencoder.Config(kind=kind, epochs=1, workdir=str(tmp_path / "r")))
     assert ("penalty" in run.metrics) == (kind != "k_sparse")
