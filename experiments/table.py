@@ -84,6 +84,8 @@ def rows(measured: dict[str, dict[str, Any]]) -> list[str]:
     """The table in Markdown; a row a command, of its first seed, with the mean over all."""
     lines = ["| command | test result | parameters | seconds |", "|---|---|---|---|"]
     for name, seeds in measured.items():
+        if name.startswith("python experiments/iwae.py"):  # its bounds are not comparable
+            continue
         first = seeds[min(seeds, key=int)]
         result = first["headline"]
         if len(seeds) > 1:
@@ -124,6 +126,23 @@ def best_rate(measured: dict[str, dict[str, Any]], words: str, metric: str) -> s
     return "{:.5g} (`{}`)".format(*min(found)) if found else ""
 
 
+def iwae_rows(measured: dict[str, dict[str, Any]]) -> list[str]:
+    """The runs of iwae.py: -log p(x) in nats with the error of the test images, and active units."""
+    lines = ["| command | -log p(x) | active units | seeds |", "|---|---|---|---|"]
+    for name, seeds in measured.items():
+        if not name.startswith("python experiments/iwae.py"):
+            continue
+        results = [seed["results"] for seed in seeds.values()]
+        values = [result["negative_log_likelihood"] for result in results]
+        units = [result["active_units"] for result in results]
+        error = max(result["standard_error"] for result in results)
+        spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+        mean = f"{sum(values) / len(values):.2f} +- {error:.2f}{spread}"
+        words = name.removeprefix("python experiments/")
+        lines.append(f"| `{words}` | {mean} | {', '.join(map(str, units))} | {len(values)} |")
+    return lines
+
+
 def with_table(text: str, mark: str, rows: list[str]) -> str:
     """The README's text with the table between the two marks of that name replaced."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
@@ -137,7 +156,8 @@ def with_table(text: str, mark: str, rows: list[str]) -> str:
 def with_tables(text: str, measured: dict[str, dict[str, Any]]) -> str:
     """The README's text with all tables written anew."""
     text = with_table(text, "table", rows(measured))
-    return with_table(text, "keras", keras_rows(measured))
+    text = with_table(text, "keras", keras_rows(measured))
+    return with_table(text, "iwae", iwae_rows(measured))
 
 
 def read(path: Path = MEASURED) -> dict[str, dict[str, Any]]:

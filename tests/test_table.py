@@ -65,3 +65,15 @@ def test_a_recipe_stands_beside_keras_and_its_best():
 def test_marks_must_be_there():
     with pytest.raises(UsageError, match="lacks the marks"):
         table.with_table("no table", "table", [])
+
+
+def test_a_likelihood_stands_with_its_error_and_the_active_units():
+    def seed(nll, units):
+        found = {"negative_log_likelihood": nll, "standard_error": 0.5, "active_units": units}
+        return {"results": found}
+
+    name = "python experiments/iwae.py --dataset fashion_mnist"
+    seeds = {"0": seed(230.0, 20), "1": seed(231.0, 21)}
+    (line,) = table.iwae_rows({name: seeds, "python experiments/vae.py": {}})[2:]
+    expected = "230.50 +- 0.50 (230.00 to 231.00) | 20, 21 | 2 |"
+    assert line == f"| `iwae.py --dataset fashion_mnist` | {expected}"
