@@ -127,7 +127,7 @@ def best_rate(measured: dict[str, dict[str, Any]], words: str, metric: str) -> s
 
 
 def iwae_rows(measured: dict[str, dict[str, Any]]) -> list[str]:
-    """The runs of iwae.py: -log p(x) in nats with the error of the test images, and active units."""
+    """The runs of iwae.py: -log p(x) in nats with its error over images, and active units."""
     lines = ["| command | -log p(x) | active units | seeds |", "|---|---|---|---|"]
     for name, seeds in measured.items():
         if not name.startswith("python experiments/iwae.py"):
