@@ -1,10 +1,12 @@
-"""Counting the arithmetic of a function's matrix products and convolutions."""
+"""The arithmetic of a function's matrix products and convolutions, and how fast there could be."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def matmul_flops(function: Callable[..., Any], *args: Any) -> int:
@@ -15,6 +17,19 @@ def matmul_flops(function: Callable[..., Any], *args: Any) -> int:
     the direct one.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
+    """The best GFLOP/s of a float32 matrix product of this size."""
+    a = jnp.ones((size, size))
+    product = jax.jit(lambda a: a @ a)
+    product(a).block_until_ready()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def _count(jaxpr: Any) -> int:

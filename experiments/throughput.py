@@ -16,7 +16,6 @@ import importlib.util
 import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ import optax
 from aejax import likelihoods, models, nets, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.errors import UsageError
-from aejax.flops import matmul_flops
+from aejax.flops import matmul_flops, matmul_peak
 from aejax.runs.flags import one_line_errors, parse
 from aejax.training.loop import make_source, train
 from aejax.training.sharding import data_mesh
@@ -85,19 +84,6 @@ def random_images(count: int, folder: Path) -> ImageDataset:
     np.save(folder / "images.npy", rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8))
     images = np.load(folder / "images.npy", mmap_mode="r")
     return ImageDataset(images, np.zeros(count, np.int32))
-
-
-def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
-    """The best GFLOP/s of a float32 matrix product of this size."""
-    a = jnp.ones((size, size))
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product(a).block_until_ready()
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds) / 1e9
 
 
 def measure(config: Config, folder: Path) -> tuple[dict[str, list[float]], dict[str, float]]:

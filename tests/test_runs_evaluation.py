@@ -15,7 +15,8 @@ from aejax.errors import UsageError
 from aejax.evaluation.importance import importance_estimate
 from aejax.experiments import autoencoder, iwae, vae
 from aejax.runs.commands import main
-from aejax.runs.evaluation import likelihood_results, posteriors
+from aejax.runs.evaluation import posteriors
+from aejax.runs.likelihood import likelihood_results
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
         assert found[name]["error"] > 0
     assert found["sampled_elbo"]["mean"] < found["log_likelihood"]["mean"] < 0
     assert found["log_likelihood_samples"] == 20
+    assert 0 < found["log_likelihood_of_matmul_peak"] < 1
     assert found["annealed_images"] == 4
     assert 0 < found["annealed_acceptance"] <= 1
     assert np.isfinite(found["bidirectional_gap"]["mean"])

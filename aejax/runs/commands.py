@@ -107,7 +107,7 @@ def _check(arguments: _Evaluate) -> None:
 
 def _measured(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str, Any]:
     """What there is to measure beside the metrics: of a model with a prior, of a VAE more."""
-    from aejax.runs import evaluation
+    from aejax.runs import evaluation, likelihood
 
     keys = evaluation.evaluation_keys(arguments.seed)
     asked = bool(arguments.samples) or arguments.annealing_steps > 0
@@ -118,12 +118,12 @@ def _measured(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str
         samples = 1000 if arguments.samples is None else arguments.samples
         memory = None if arguments.eval_memory is None else arguments.eval_memory * 2**20
         if samples > 0:
-            results |= evaluation.likelihood_results(
+            results |= likelihood.likelihood_results(
                 opened, data, keys["likelihood"], samples=samples, memory=memory
             )
         if arguments.annealing_steps > 0:
             steps, images = arguments.annealing_steps, arguments.annealing_images
-            results |= evaluation.annealing_results(
+            results |= likelihood.annealing_results(
                 opened, data, keys["annealing"], steps=steps, images=images
             )
         results |= evaluation.latent_results(opened, data, keys["latent"])

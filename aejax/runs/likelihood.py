@@ -1,0 +1,129 @@
+"""Log p(x) of a trained variational autoencoder, by importance sampling and by annealing."""
+
+import math
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.bounds import iwae_bound
+from aejax.data.dataset import ImageDataset, as_float
+from aejax.errors import UsageError
+from aejax.evaluation.annealed import annealed_importance, sigmoidal_schedule
+from aejax.evaluation.bidirectional import bidirectional_bounds
+from aejax.evaluation.importance import importance_estimate, sample_bytes
+from aejax.evaluation.mean import mean_and_error
+from aejax.flops import matmul_flops, matmul_peak
+from aejax.generative import LatentVariableModel
+from aejax.runs.run import Run
+
+Results = dict[str, Any]
+_CHAINS = 16  # of annealed importance sampling, for each image
+_ANNEALED = 64  # images that are annealed at a time
+
+
+def likelihood_results(
+    run: Run, test: ImageDataset, key: jax.Array, *, samples: int, memory: float | None
+) -> Results:
+    """Log p(x) by importance sampling, and the ELBO by the same draws; nats per image.
+
+    Bits a dimension are of the model's own p(x): of a density where the likelihood is one.
+
+    Raises:
+        UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
+    """
+    model, params = latent_variable_model(run), run.state.params
+    if len(test) < 2:
+        raise UsageError(f"{len(test)} images have no standard error: give a --split of 2 or more")
+    x = as_float(jnp.asarray(test.images))
+    least = sample_bytes(model, params, x[:1])
+    if memory is not None and memory < least:
+        raise UsageError(f"--eval-memory is too small for one draw of {least / 2**20:.1f} MiB")
+    estimate = jax.jit(partial(importance_estimate, model, samples=samples, memory=memory))
+    compiled = estimate.lower(params, x, key).compile()
+    begun = time.perf_counter()
+    found = jax.block_until_ready(compiled(params, x, key))
+    seconds = time.perf_counter() - begun
+    bits = -np.asarray(found.log_likelihood) / (math.prod(test.image_shape) * math.log(2))
+    return {
+        "log_likelihood": mean_and_error(found.log_likelihood)._asdict(),
+        "log_likelihood_samples": samples,
+        "sampled_elbo": mean_and_error(found.elbo)._asdict(),
+        "bits_per_dim": mean_and_error(bits)._asdict(),
+        "log_likelihood_seconds": seconds,
+        "log_likelihood_of_matmul_peak": _decoded(model, params, samples, len(test)) / seconds,
+    }
+
+
+def _decoded(model: LatentVariableModel, params: Any, samples: int, images: int) -> float:
+    """Seconds that the decoder's products would take at the peak of a large product."""
+    latent_dim = model.prior(params).samples(jax.random.key(0), 1).shape[-1]
+    flops = matmul_flops(model.decode, params, jnp.zeros((1, latent_dim)))
+    return flops * samples * images / (matmul_peak() * 1e9)
+
+
+def annealing_results(
+    run: Run, test: ImageDataset, key: jax.Array, *, steps: int, images: int
+) -> Results:
+    """Log p(x) of the first images by annealed importance sampling from q(z|x).
+
+    Beside it, on as many images that the model makes itself, the gap between the bounds of log p(x)
+    from both sides: how far the annealing may be off.
+
+    Raises:
+        UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
+    """
+    model, params = latent_variable_model(run), run.state.params
+    if images < 2:
+        raise UsageError(f"--annealing-images {images} is less than 2: an error needs two")
+    x = as_float(jnp.asarray(test.images[:images]))
+    betas = sigmoidal_schedule(steps)
+
+    @jax.jit
+    def on_images(x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        initial = model.encode(params, x)
+        found = annealed_importance(model, params, x, initial, key, chains=_CHAINS, betas=betas)
+        return iwae_bound(found.log_weights), jnp.mean(found.acceptance, axis=0)
+
+    @jax.jit
+    def on_draws(z: jax.Array, key: jax.Array) -> jax.Array:
+        initial = partial(model.encode, params)
+        return bidirectional_bounds(model, params, z, initial, key, chains=_CHAINS, betas=betas).gap
+
+    prior_key, *keys = jax.random.split(key, 3)
+    made = model.prior(params).samples(prior_key, len(x))
+    log_likelihood, acceptance = _by_images(on_images, x, keys[0])
+    gap = _by_images(on_draws, made, keys[1])
+    return {
+        "annealed_log_likelihood": mean_and_error(log_likelihood)._asdict(),
+        "annealed_images": len(x),
+        "annealed_steps": steps,
+        "annealed_acceptance": float(np.mean(acceptance)),
+        "bidirectional_gap": mean_and_error(gap)._asdict(),
+    }
+
+
+def latent_variable_model(run: Run) -> LatentVariableModel:
+    """The functions of a run's variational autoencoder.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    model = run.recipe.latent_variable_model
+    if model is None:
+        raise UsageError(
+            f"the run of {run.config.name}.py is no variational autoencoder with a density p(x|z): "
+            "its likelihood cannot be evaluated"
+        )
+    return model
+
+
+def _by_images(function: Any, x: jax.Array, key: jax.Array) -> Any:
+    """A function of (rows, key) on all rows, as many chains at a time as memory bears."""
+    parts = range(0, len(x), _ANNEALED)
+    keys = jax.random.split(key, len(parts))
+    found = [function(x[i : i + _ANNEALED], k) for i, k in zip(parts, keys, strict=True)]
+    return jax.tree.map(lambda *a: np.concatenate(a), *found)
