@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from aejax.runs.config import Config
     from aejax.runs.run import Run, load_run, run
     from aejax.training.loop import fit
+    from aejax.training.population import fit_population
 
 _LAZY = {
     "Config": "aejax.runs.config",
     "ImageDataset": "aejax.data.dataset",
     "Run": "aejax.runs.run",
     "fit": "aejax.training.loop",
+    "fit_population": "aejax.training.population",
     "load_dataset": "aejax.data.tfds",
     "load_run": "aejax.runs.run",
     "run": "aejax.runs.run",
@@ -53,6 +55,7 @@ __all__ = [
     "categorical_log_prob",
     "continuous_bernoulli_log_prob",
     "fit",
+    "fit_population",
     "gaussian_kl",
     "gaussian_kl_between",
     "gaussian_log_prob",

@@ -40,65 +40,81 @@ def make_train_segment(train_step: TrainStep, mesh: Mesh) -> TrainSegment:
 
     State and totals are donated. It stops after the first step whose loss is not finite.
     """
-    sharding = split_over_batch(mesh)
+    return jax.jit(
+        partial(train_batches, train_step, share=_shared_out(mesh)), donate_argnums=(0, 1)
+    )
 
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def train_segment(
-        state: TrainState,
-        totals: Totals,
-        images: jax.Array,
-        labels: jax.Array,
-        order: jax.Array,
-        first: jax.Array,
-        last: jax.Array,
-    ) -> tuple[TrainState, Totals]:
-        Carry = tuple[jax.Array, TrainState, Totals]
 
-        def going(carry: Carry) -> jax.Array:
-            index, _, totals = carry
-            return (index < last) & jnp.isfinite(totals.sums["loss"])
+def train_batches(
+    train_step: TrainStep,
+    state: TrainState,
+    totals: Totals,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    first: jax.Array,
+    last: jax.Array,
+    share: Callable[[Batch], Batch] = lambda batch: batch,
+) -> tuple[TrainState, Totals]:
+    """Batches `first` to `last` of an order, or up to the first whose loss is not finite.
 
-        def update(carry: Carry) -> Carry:
-            index, state, totals = carry
-            batch = gather_batch(images, labels, order[index])
-            batch = jax.lax.with_sharding_constraint(batch, sharding)
-            state, metrics = train_step(state, batch)
-            return index + 1, state, totals.add(metrics, float(order.shape[1]))
+    `share` says how a batch lies on the devices.
+    """
+    Carry = tuple[jax.Array, TrainState, Totals]
 
-        _, state, totals = jax.lax.while_loop(going, update, (first, state, totals))
-        return state, totals
+    def going(carry: Carry) -> jax.Array:
+        index, _, totals = carry
+        return (index < last) & jnp.isfinite(totals.sums["loss"])
 
-    return train_segment
+    def update(carry: Carry) -> Carry:
+        index, state, totals = carry
+        batch = share(gather_batch(images, labels, order[index]))
+        state, metrics = train_step(state, batch)
+        return index + 1, state, totals.add(metrics, float(order.shape[1]))
+
+    _, state, totals = jax.lax.while_loop(going, update, (first, state, totals))
+    return state, totals
 
 
 def make_eval_segment(eval_step: EvalStep, num_images: int, mesh: Mesh) -> EvalSegment:
     """Builds the jitted `(state, totals, images, labels, order, first, last, offset) -> totals`.
 
+    Totals are donated.
+    """
+    return jax.jit(
+        partial(evaluate_batches, eval_step, num_images, share=_shared_out(mesh)), donate_argnums=1
+    )
+
+
+def evaluate_batches(
+    eval_step: EvalStep,
+    num_images: int,
+    state: TrainState,
+    totals: Totals,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    first: jax.Array,
+    last: jax.Array,
+    offset: jax.Array,
+    share: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Totals:
+    """The totals with batches `first` to `last` of an order.
+
     Rows past the data set's `num_images` fill the last batch up and are masked out.
     """
+    batch_size = order.shape[1]
+
+    def measure(index: jax.Array, totals: Totals) -> Totals:
+        batch: Batch = gather_batch(images, labels, order[index])
+        position = (offset + index) * batch_size + jnp.arange(batch_size)
+        batch = share(batch | {"mask": position < num_images})
+        metrics = eval_step(state, batch, evaluation_key(state.key, offset + index))
+        return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
+
+    return jax.lax.fori_loop(first, last, measure, totals)
+
+
+def _shared_out(mesh: Mesh) -> Callable[[Batch], Batch]:
     sharding = split_over_batch(mesh)
-
-    @partial(jax.jit, donate_argnums=1)
-    def eval_segment(
-        state: TrainState,
-        totals: Totals,
-        images: jax.Array,
-        labels: jax.Array,
-        order: jax.Array,
-        first: jax.Array,
-        last: jax.Array,
-        offset: jax.Array,
-    ) -> Totals:
-        batch_size = order.shape[1]
-
-        def measure(index: jax.Array, totals: Totals) -> Totals:
-            batch: Batch = gather_batch(images, labels, order[index])
-            position = (offset + index) * batch_size + jnp.arange(batch_size)
-            batch["mask"] = position < num_images
-            batch = jax.lax.with_sharding_constraint(batch, sharding)
-            metrics = eval_step(state, batch, evaluation_key(state.key, offset + index))
-            return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
-
-        return jax.lax.fori_loop(first, last, measure, totals)
-
-    return eval_segment
+    return lambda batch: jax.lax.with_sharding_constraint(batch, sharding)

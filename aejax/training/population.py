@@ -1,0 +1,240 @@
+"""Many models trained in one program: members that differ in their seeds and hyperparameters.
+
+A member's updates are those of `fit` alone: its own shuffle, its own noise, the shared images. One
+after the other on a CPU they are its updates to the bit; all at once, to rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from aejax.data.dataset import ImageDataset
+from aejax.objectives import LossFn
+from aejax.training.compiled import epoch_order, evaluate_batches, train_batches
+from aejax.training.loop import check_batch_size, metric_totals
+from aejax.training.state import TrainState
+from aejax.training.step import make_eval_step, make_train_step
+from aejax.training.totals import Totals
+
+Member = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
+Strategy = Literal["map", "vmap"]
+_STEPS_PER_CALL = 500  # so that a long epoch can be interrupted
+
+
+class Population(NamedTuple):
+    """What `fit_population` returns of N members.
+
+    Attributes:
+        states: a `TrainState` whose every leaf has a leading axis N.
+        history: one dict a line: `epoch`, `split` ("train" or "test"), and the means of every
+            metric by member, lists of N.
+        diverged: by member, the step at which its loss was no longer finite, or None; it is left
+            as it was then while the others go on.
+    """
+
+    states: TrainState
+    history: list[dict[str, Any]]
+    diverged: list[int | None]
+
+
+def stack_states(states: Sequence[TrainState]) -> TrainState:
+    """The states of N members as one, every leaf with a leading axis N."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def member_state(states: TrainState, index: int) -> TrainState:
+    """The state of one member."""
+    return jax.tree.map(lambda leaf: leaf[index], states)
+
+
+def fit_population(
+    states: TrainState,
+    member: Member,
+    train_data: ImageDataset,
+    test_data: ImageDataset | None = None,
+    *,
+    hyperparameters: Any,
+    epochs: int,
+    batch_size: int,
+    strategy: Strategy | None = None,
+    devices: int = 1,
+) -> Population:
+    """Trains N members up to `epochs` in one compiled program.
+
+    Args:
+        states: `stack_states` of the members' own, which differ in their keys and parameters.
+        member: the hyperparameters of one -> its loss and its optimiser, the one that its state
+            was created with. It is traced once for all, so every number must enter as an array.
+        train_data: kept on the device once for all members; each shuffles it by its own key.
+        test_data: evaluated after each epoch, if given.
+        hyperparameters: a pytree whose every leaf is `[N]` or `[N, ...]`; None or () for members
+            that differ by their seeds alone.
+        epochs: those already in the states counted, which must be whole and the same for all.
+        batch_size: images a step of each member.
+        strategy: "map", one after the other, which is fastest on a CPU, or "vmap", all at once.
+            By default "map" on a CPU and "vmap" elsewhere.
+        devices: how many share the members, of which each has as many.
+
+    Raises:
+        UsageError: if the batch is larger than the data set.
+        ValueError: if the members' numbers differ or cannot be shared out.
+    """
+    count = _members(states, hyperparameters, devices)
+    check_batch_size(batch_size, len(train_data), 1)
+    strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
+    mesh = _member_mesh(devices)
+    whole, split = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in ((), ("member",)))
+    images, labels = (
+        jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
+    )
+    states, hyperparameters = jax.device_put(
+        jax.tree.map(jnp.copy, (states, hyperparameters)), split
+    )
+    empty = jax.device_put(_empty_totals(member, states, hyperparameters, train_data, count), split)
+    run_batches = _over_members(partial(_train, member), strategy, mesh, shared=2)
+    evaluate = (
+        None if test_data is None else _make_evaluate(member, test_data, batch_size, strategy, mesh)
+    )
+    steps = len(train_data) // batch_size
+    begun = int(states.step[0]) // steps
+    history: list[dict[str, Any]] = []
+    alive = np.ones(count, bool)
+    for epoch in range(begun, epochs):
+        orders = jax.vmap(lambda key, e=epoch: epoch_order(key, e, len(train_data), batch_size))(
+            states.key
+        )
+        totals = jax.tree.map(jnp.copy, empty)
+        for first in range(0, steps, _STEPS_PER_CALL):
+            last = np.where(alive, min(steps, first + _STEPS_PER_CALL), first).astype(np.int32)
+            bounds = (np.full(count, first, np.int32), last)
+            states, totals = run_batches(
+                images, labels, states, totals, hyperparameters, orders, *bounds
+            )
+        means = _means(totals)
+        history.append({"epoch": epoch + 1, "split": "train"} | means)
+        alive &= np.isfinite(means["loss"])
+        if evaluate is not None:
+            tested = evaluate(states, hyperparameters)
+            history.append({"epoch": epoch + 1, "split": "test"} | tested)
+    return Population(states, history, _diverged(states, alive))
+
+
+def _train(
+    member: Member,
+    images: jax.Array,
+    labels: jax.Array,
+    state: TrainState,
+    totals: Totals,
+    hyperparameters: Any,
+    order: jax.Array,
+    first: jax.Array,
+    last: jax.Array,
+) -> tuple[TrainState, Totals]:
+    """One member's batches `first` to `last`."""
+    train_step = make_train_step(*member(hyperparameters))
+    return train_batches(train_step, state, totals, images, labels, order, first, last)
+
+
+def _over_members(function: Any, strategy: Strategy, mesh: Mesh, shared: int) -> Any:
+    """`function` of `shared` arguments and those of one member, jitted over all members.
+
+    The members are split over the devices of the mesh, on each of which they go by `strategy`.
+    """
+
+    def on_device(*args: Any) -> Any:
+        common, own = args[:shared], args[shared:]
+        if strategy == "vmap":
+            return jax.vmap(partial(function, *common))(*own)
+        return jax.lax.map(lambda one: function(*common, *one), own)
+
+    member = PartitionSpec("member")
+
+    if mesh.size == 1:
+        return jax.jit(on_device)
+
+    @jax.jit
+    def over(*args: Any) -> Any:
+        specs = tuple(PartitionSpec() if i < shared else member for i in range(len(args)))
+        mapped = jax.shard_map(
+            on_device, mesh=mesh, in_specs=specs, out_specs=member, check_vma=False
+        )
+        return mapped(*args)
+
+    return over
+
+
+def _make_evaluate(
+    member: Member, data: ImageDataset, batch_size: int, strategy: Strategy, mesh: Mesh
+) -> Callable[[TrainState, Any], dict[str, list[float]]]:
+    """Builds `(states, hyperparameters) -> the means of each metric by member`."""
+    steps = -(-len(data) // batch_size)
+    order = np.zeros(steps * batch_size, np.int32)
+    order[: len(data)] = np.arange(len(data))
+    arrays = data.images, data.labels, order.reshape(steps, batch_size)
+    shared = jax.device_put([np.asarray(a) for a in arrays], NamedSharding(mesh, PartitionSpec()))
+
+    def of_one(
+        images: jax.Array, labels: jax.Array, order: jax.Array, state: TrainState, own: Any
+    ) -> Totals:
+        loss_fn, optimizer = member(own)
+        eval_step = make_eval_step(loss_fn)
+        step = make_train_step(loss_fn, optimizer)
+        totals = metric_totals(step, state, data.image_shape)
+        place = (jnp.int32(0), jnp.int32(steps), jnp.int32(0))
+        return evaluate_batches(eval_step, len(data), state, totals, images, labels, order, *place)
+
+    over = _over_members(of_one, strategy, mesh, shared=len(shared))
+    return lambda states, hyperparameters: _means(over(*shared, states, hyperparameters))
+
+
+def _empty_totals(
+    member: Member, states: TrainState, hyperparameters: Any, data: ImageDataset, count: int
+) -> Totals:
+    """Totals of no batch, `[count]` each."""
+    first, own = jax.tree.map(lambda leaf: leaf[0], (states, hyperparameters))
+    empty = metric_totals(make_train_step(*member(own)), first, data.image_shape)
+    return jax.tree.map(lambda leaf: jnp.zeros(count, leaf.dtype), empty)
+
+
+def _means(totals: Totals) -> dict[str, list[float]]:
+    sums, weight = jax.device_get((totals.sums, totals.weight))
+    with np.errstate(invalid="ignore"):  # a member that has diverged has run no batch
+        return {name: (value / weight).tolist() for name, value in sums.items()}
+
+
+def _diverged(states: TrainState, alive: np.ndarray) -> list[int | None]:
+    steps = np.asarray(states.step)
+    return [None if ok else int(step) for ok, step in zip(alive, steps, strict=True)]
+
+
+def _members(states: TrainState, hyperparameters: Any, devices: int) -> int:
+    """How many members there are; raises a `ValueError` where their numbers do not fit."""
+    count = len(states.step)
+    leaves = jax.tree_util.tree_leaves_with_path(hyperparameters)
+    for path, leaf in leaves:
+        if jnp.ndim(leaf) < 1 or len(leaf) != count:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"hyperparameters{name} {jnp.shape(leaf)} is not [{count}, ...]: give each of the "
+                f"{count} members its own"
+            )
+    if count % devices:
+        raise ValueError(f"{count} members cannot be shared out evenly to {devices} devices")
+    if len(set(np.asarray(states.step).tolist())) > 1:
+        raise ValueError("the members' states are at different steps: train them on alone first")
+    return count
+
+
+def _member_mesh(devices: int) -> Mesh:
+    found = jax.devices()
+    if not 1 <= devices <= len(found):
+        raise ValueError(f"devices {devices} is not within 1 and the {len(found)} at hand")
+    return jax.make_mesh(
+        (devices,), ("member",), axis_types=(AxisType.Auto,), devices=found[:devices]
+    )
