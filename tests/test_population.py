@@ -81,10 +81,10 @@ def test_a_member_is_the_run_alone(data, strategy, devices):
 
 def test_a_member_is_taken_out():
     _, two = states(2)
-    taken = member_state(stack_states(states(2)), 1)
-    chex.assert_trees_all_equal(taken.params, two.params)
-    with jax.debug_key_reuse(False):
+    with jax.debug_key_reuse(False):  # which takes stacking for a use
+        taken = member_state(stack_states(states(2)), 1)
         drawn = [jax.random.uniform(state.key) for state in (taken, two)]
+    chex.assert_trees_all_equal(taken.params, two.params)
     assert drawn[0] == drawn[1]
 
 
