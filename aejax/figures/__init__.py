@@ -10,6 +10,7 @@ from aejax.figures.grids import (
     tile,
 )
 from aejax.figures.plots import curves, information, latent_scatter, stability
+from aejax.figures.populations import loss_bands, rate_distortion
 from aejax.figures.rows import named_rows
 from aejax.figures.sequences import melodies
 
@@ -21,10 +22,12 @@ __all__ = [
     "information",
     "latent_scatter",
     "lines",
+    "loss_bands",
     "manifold",
     "marked_rows",
     "melodies",
     "named_rows",
+    "rate_distortion",
     "reconstructions",
     "square",
     "stability",

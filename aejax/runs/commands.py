@@ -16,6 +16,7 @@ from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config
 from aejax.runs.flags import one_line_errors, parse
+from aejax.runs.members import SEEDS, SWEEP, members, population_flags
 from aejax.runs.run import Run, load_run, run
 
 if TYPE_CHECKING:
@@ -81,7 +82,19 @@ def main(config_class: type[Config], argv: Sequence[str] | None = None) -> None:
             use(load_run(arguments.workdir, config_class), arguments)
         else:
             prog = f"{script} [train|{'|'.join(commands)}]"
-            run(parse(config_class, prog, argv[1:] if argv[:1] == ["train"] else argv))
+            _train(config_class, prog, argv[1:] if argv[:1] == ["train"] else argv)
+
+
+def _train(config_class: type[Config], prog: str, argv: list[str]) -> None:
+    population, sweeps, argv = population_flags(argv)
+    note = f"Many members in one program: {SEEDS}, {SWEEP} (as often as you like)."
+    config = parse(config_class, prog, argv, note=note)
+    if population is None and not sweeps:
+        run(config)
+        return
+    from aejax.runs.population import run_population
+
+    run_population(members(config, population, sweeps))
 
 
 def _evaluate(opened: Run, arguments: _Evaluate) -> None:

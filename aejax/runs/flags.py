@@ -14,10 +14,13 @@ from aejax.runs import kinds
 T = TypeVar("T")
 
 
-def parse(cls: type[T], prog: str, argv: Sequence[str], default: T | None = None) -> T:
+def parse(
+    cls: type[T], prog: str, argv: Sequence[str], default: T | None = None, note: str = ""
+) -> T:
     """The flags as an instance of `cls`; its field docstrings are the help.
 
-    A field of `cls.kinds` is chosen by its name, and its value's own flags stand beside the others.
+    `note` ends the help's first lines. A field of `cls.kinds` is chosen by its name, and its
+    value's own flags stand beside the others.
 
     Raises:
         UsageError: for a wrong flag or value; tyro's box becomes one line.
@@ -32,7 +35,7 @@ def parse(cls: type[T], prog: str, argv: Sequence[str], default: T | None = None
             parsed = tyro.cli(
                 shown,
                 prog=prog,
-                description=kinds.description(cls, shown),
+                description=f"{kinds.description(cls, shown)} {note}",
                 args=argv,
                 default=shown() if default is None else default,
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),

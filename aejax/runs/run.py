@@ -126,12 +126,12 @@ def run(config: Config) -> Run:
     train_data = load_dataset(config.dataset, "train", config.data_dir)
     test_data = load_dataset(config.dataset, "test", config.data_dir)
     check_batch_size(config.batch_size, len(train_data), mesh.size)
-    recipe = _build(config, train_data.image_shape, len(train_data))
+    recipe = build_recipe(config, train_data.image_shape, len(train_data))
     test_data = recipe.observe(test_data)
     check_labels(config, recipe, train_data)
-    state = _initial_state(config, recipe, train_data)
+    state = initial_state(config, recipe, train_data)
     if saved is None:
-        described = _describe(config, train_data)
+        described = describe(config, train_data)
         files.create_directory(workdir, described)
     state, history = train_run(config, recipe, state, train_data, test_data, mesh)
     finished = _as_run(config, recipe, state, history, train_data)
@@ -165,8 +165,8 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         tuple(saved["label_names"]),
         config.dataset,
     )
-    recipe = _build(config, blank.image_shape, saved["train_images"])
-    state = _initial_state(config, recipe, blank)
+    recipe = build_recipe(config, blank.image_shape, saved["train_images"])
+    state = initial_state(config, recipe, blank)
     with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
         state = checkpoints.restore(checkpoint_like(recipe, state, blank.image_shape)).state
     history = [r for r in files.read_metrics(directory) if r["step"] <= int(state.step)]
@@ -180,7 +180,12 @@ def _mesh(config: Config) -> Mesh:
         raise UsageError(f"--{error}") from None
 
 
-def _build(config: Config, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
+def build_recipe(config: Config, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
+    """The recipe of a configuration, for images of `(H, W, C)`.
+
+    Raises:
+        UsageError: if a field's value does not fit.
+    """
     try:
         recipe = config.build_for(image_shape, train_images)
         return scheduled(recipe, config.schedule, config.steps(train_images))
@@ -199,13 +204,15 @@ def check_labels(config: Config, recipe: Recipe, data: ImageDataset) -> None:
         )
 
 
-def _initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
+def initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
+    """The state before the first step, of the configuration's seed."""
     init_key, state_key = jax.random.split(jax.random.key(config.seed))
     params = jax.jit(recipe.init)(init_key, jnp.zeros((1, *data.image_shape)))
     return TrainState.create(params, recipe.optimizer, state_key, extra=recipe.extra)
 
 
-def _describe(config: Config, data: ImageDataset) -> dict[str, Any]:
+def describe(config: Config, data: ImageDataset) -> dict[str, Any]:
+    """What `config.json` says of a run, the packages' versions apart."""
     return {
         "experiment": config.name,
         "fields": to_json(config),

@@ -4,7 +4,7 @@ A member's updates are those of `fit` alone: its own shuffle, its own noise, the
 after the other on a CPU they are its updates to the bit; all at once, to rounding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -50,7 +50,16 @@ def stack_states(states: Sequence[TrainState]) -> TrainState:
 
 def member_state(states: TrainState, index: int) -> TrainState:
     """The state of one member."""
-    return jax.tree.map(lambda leaf: leaf[index], states)
+
+    def take(leaf: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf[index]
+        # A state's key is folded and never used up, but the checker takes a compiled program that
+        # reads it for a use: so by its data.
+        data = jax.random.key_data(leaf)[index]
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+
+    return jax.tree.map(take, states)
 
 
 def fit_population(
@@ -85,6 +94,37 @@ def fit_population(
         UsageError: if the batch is larger than the data set.
         ValueError: if the members' numbers differ or cannot be shared out.
     """
+    history: list[dict[str, Any]] = []
+    diverged: list[int | None] = [None] * len(states.step)
+    for population in train_population(
+        states,
+        member,
+        train_data,
+        test_data,
+        hyperparameters=hyperparameters,
+        epochs=epochs,
+        batch_size=batch_size,
+        strategy=strategy,
+        devices=devices,
+    ):
+        states, diverged = population.states, population.diverged
+        history += population.history
+    return Population(states, history, diverged)
+
+
+def train_population(
+    states: TrainState,
+    member: Member,
+    train_data: ImageDataset,
+    test_data: ImageDataset | None = None,
+    *,
+    hyperparameters: Any,
+    epochs: int,
+    batch_size: int,
+    strategy: Strategy | None = None,
+    devices: int = 1,
+) -> Iterator[Population]:
+    """`fit_population`, yielding after every epoch the states and the epoch's own lines."""
     count = _members(states, hyperparameters, devices)
     check_batch_size(batch_size, len(train_data), 1)
     strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
@@ -93,36 +133,31 @@ def fit_population(
     images, labels = (
         jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
     )
-    states, hyperparameters = jax.device_put(
-        jax.tree.map(jnp.copy, (states, hyperparameters)), split
-    )
-    empty = jax.device_put(_empty_totals(member, states, hyperparameters, train_data, count), split)
+    own = jax.device_put(jax.tree.map(jnp.copy, hyperparameters), split)
+    states = jax.device_put(jax.tree.map(jnp.copy, states), split)
+    empty = jax.device_put(_empty_totals(member, states, own, train_data, count), split)
     run_batches = _over_members(partial(_train, member), strategy, mesh, shared=2)
-    evaluate = (
-        None if test_data is None else _make_evaluate(member, test_data, batch_size, strategy, mesh)
-    )
+    evaluate = _make_evaluate(member, test_data, batch_size, strategy, mesh)
     steps = len(train_data) // batch_size
-    begun = int(states.step[0]) // steps
-    history: list[dict[str, Any]] = []
     alive = np.ones(count, bool)
-    for epoch in range(begun, epochs):
-        orders = jax.vmap(lambda key, e=epoch: epoch_order(key, e, len(train_data), batch_size))(
-            states.key
-        )
+    for epoch in range(int(states.step[0]) // steps, epochs):
+        orders = _orders(states.key, epoch, len(train_data), batch_size)
         totals = jax.tree.map(jnp.copy, empty)
         for first in range(0, steps, _STEPS_PER_CALL):
             last = np.where(alive, min(steps, first + _STEPS_PER_CALL), first).astype(np.int32)
             bounds = (np.full(count, first, np.int32), last)
-            states, totals = run_batches(
-                images, labels, states, totals, hyperparameters, orders, *bounds
-            )
+            states, totals = run_batches(images, labels, states, totals, own, orders, *bounds)
         means = _means(totals)
-        history.append({"epoch": epoch + 1, "split": "train"} | means)
         alive &= np.isfinite(means["loss"])
+        lines = [{"epoch": epoch + 1, "split": "train"} | means]
         if evaluate is not None:
-            tested = evaluate(states, hyperparameters)
-            history.append({"epoch": epoch + 1, "split": "test"} | tested)
-    return Population(states, history, _diverged(states, alive))
+            lines.append({"epoch": epoch + 1, "split": "test"} | evaluate(states, own))
+        yield Population(states, lines, _diverged(states, alive))
+
+
+def _orders(keys: jax.Array, epoch: int, images: int, batch_size: int) -> jax.Array:
+    """Each member's own order of an epoch, `[N, steps, batch_size]`."""
+    return jax.vmap(lambda key: epoch_order(key, epoch, images, batch_size))(keys)
 
 
 def _train(
@@ -170,9 +205,11 @@ def _over_members(function: Any, strategy: Strategy, mesh: Mesh, shared: int) ->
 
 
 def _make_evaluate(
-    member: Member, data: ImageDataset, batch_size: int, strategy: Strategy, mesh: Mesh
-) -> Callable[[TrainState, Any], dict[str, list[float]]]:
+    member: Member, data: ImageDataset | None, batch_size: int, strategy: Strategy, mesh: Mesh
+) -> Callable[[TrainState, Any], dict[str, list[float]]] | None:
     """Builds `(states, hyperparameters) -> the means of each metric by member`."""
+    if data is None:
+        return None
     steps = -(-len(data) // batch_size)
     order = np.zeros(steps * batch_size, np.int32)
     order[: len(data)] = np.arange(len(data))

@@ -1,0 +1,157 @@
+"""Populations from the command line: members, their directories, and what they say together."""
+
+import json
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import aejax
+from aejax.errors import UsageError
+from aejax.experiments import adversarial, autoencoder, vae
+from aejax.runs import population_report
+from aejax.runs.commands import main
+from aejax.runs.members import differing, members, numbers, population_flags, with_number
+from aejax.runs.objectives import Elbo, Iwae
+from aejax.runs.population import run_population
+
+SMALL = {"hidden": (8,), "batch_size": 1000, "epochs": 2}
+
+
+def test_seeds_and_sweeps_multiply():
+    found = members(
+        vae.Config(seed=3), "seeds=2", ["beta=0.1:10:log:3", "learning-rate=1:2:linear:2"]
+    )
+    assert [c.seed for c in found] == [3, 4] * 6
+    assert [c.objective.beta for c in found[::4]] == pytest.approx([0.1, 1.0, 10.0])
+    assert {c.learning_rate for c in found} == {1.0, 2.0}
+    assert differing(found) == ["learning_rate", "beta"]
+
+
+@pytest.mark.parametrize(
+    ("population", "sweeps", "message"),
+    [
+        ("seeds=0", [], "--population seeds=0 is not seeds=N"),
+        ("8", [], "--population 8 is not seeds=N"),
+        (None, ["beta=1:2"], "--sweep beta=1:2 is not NAME=LOW:HIGH:log|linear:N"),
+        (
+            None,
+            ["gamma=1:2:log:3"],
+            "there is no number gamma; there are learning_rate, sigma, beta",
+        ),
+        (None, ["latent_dim=1:8:linear:4"], "there is no number latent_dim"),
+        (None, ["beta=0:2:log:3"], "a log scale needs two positive ends"),
+        (None, ["beta=a:2:log:3"], "a and 2 are not both numbers"),
+        ("seeds=1", [], "a population of 1 is a run"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(population, sweeps, message):
+    with pytest.raises(UsageError) as error:
+        members(vae.Config(), population, sweeps)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_flags_are_taken_from_among_the_others():
+    argv = [
+        "--epochs",
+        "3",
+        "--population",
+        "seeds=2",
+        "--sweep",
+        "a=1:2:log:2",
+        "--sweep=b=1:2:log:2",
+    ]
+    assert population_flags(argv) == ("seeds=2", ["a=1:2:log:2", "b=1:2:log:2"], ["--epochs", "3"])
+    with pytest.raises(UsageError, match="--sweep lacks its value"):
+        population_flags(["--sweep"])
+
+
+def test_members_that_differ_in_more_are_refused():
+    one = vae.Config()
+    with pytest.raises(UsageError, match="differs from"):
+        differing([one, vae.Config(latent_dim=3)])
+    with pytest.raises(UsageError, match="differs from"):
+        differing([one, vae.Config(objective=Iwae())])
+
+
+def test_a_number_is_replaced_wherever_it_is():
+    assert numbers(vae.Config(objective=Elbo(beta=2.0)))["beta"] == 2.0
+    assert with_number(vae.Config(), "beta", 3.0).objective.beta == 3.0
+    assert with_number(vae.Config(), "learning_rate", 3.0).learning_rate == 3.0
+
+
+def test_every_member_is_the_run_alone(capsys):
+    main(vae.Config, [
+        "--hidden", "8", "--batch-size", "1000", "--epochs", "2", "--workdir", "p",
+        "--devices", "1", "--population", "seeds=2", "--sweep", "beta=0.5:2:log:2",
+    ])  # fmt: skip
+    found = json.loads(Path("p/population.json").read_text())
+    assert found["numbers"] == ["beta"]
+    seen = [(m["seed"], m["beta"], m["diverged_at_step"]) for m in found["members"]]
+    assert seen == [(0, 0.5, None), (1, 0.5, None), (0, 2.0, None), (1, 2.0, None)]
+    assert all(m["active_units"] in (0, 1, 2) for m in found["members"])
+    assert {path.name for path in Path("p/figures").iterdir()} == {
+        "losses.png",
+        "rate_distortion.png",
+    }
+    printed = capsys.readouterr().out
+    assert "0.5" in printed
+    assert "+-" in printed
+    alone = aejax.run(vae.Config(objective=Elbo(beta=2.0), seed=1, workdir="q", devices=1, **SMALL))
+    member = aejax.load_run("p/members/03")
+    assert member.config.objective == Elbo(beta=2.0)
+    chex.assert_trees_all_close(member.state.params, alone.state.params, rtol=1e-5, atol=1e-7)
+    for name, value in alone.metrics.items():
+        assert member.metrics[name] == pytest.approx(value, rel=1e-5)
+        assert found["members"][3]["test"][name] == pytest.approx(value, rel=1e-5)
+
+
+def test_a_diverged_member_is_named(capsys):
+    rates = [1e-3, 1e30]
+    configs = [autoencoder.Config(learning_rate=r, workdir="p", devices=1, **SMALL) for r in rates]
+    records = run_population(configs)
+    assert records[0]["diverged_at_step"] is None
+    assert records[1]["diverged_at_step"] >= 1
+    assert np.isfinite(records[0]["test"]["loss"])
+    assert "p/members/01 diverged at step" in capsys.readouterr().out
+
+
+def test_what_a_population_cannot_do_is_one_line():
+    with pytest.raises(UsageError, match=r"adversarial\.py has a step of its own"):
+        run_population([adversarial.Config(seed=s, workdir="p") for s in (0, 1)])
+    assert not Path("p").exists()
+    with pytest.raises(UsageError, match="--resume is not for a population"):
+        run_population([vae.Config(seed=s, workdir="p", resume=True) for s in (0, 1)])
+    with pytest.raises(UsageError, match="--beta -1.0"):
+        run_population([vae.Config(objective=Elbo(beta=b), workdir="p") for b in (1.0, -1.0)])
+    sigmas = [vae.Config(likelihood="gaussian", sigma=s, workdir="p") for s in (0.1, 0.2)]
+    with pytest.raises(UsageError, match="sigma cannot all differ between members"):
+        run_population(sigmas)
+
+
+def test_the_table_has_means_over_the_seeds_that_live():
+    def record(beta, loss, diverged=None):
+        return {
+            "beta": beta,
+            "test": {"loss": loss},
+            "active_units": 2,
+            "diverged_at_step": diverged,
+        }
+
+    lines = population_report.table(
+        [record(1.0, 10.0), record(1.0, 12.0), record(2.0, 5.0), record(2.0, np.nan, 3)], ["beta"]
+    )
+    assert lines[0].split() == ["beta", "loss", "active"]
+    assert lines[1].split() == ["1", "11.00", "+-", "1.41", "2.00", "+-", "0.00"]
+    assert lines[2].split() == ["2", "5.00", "2.00"]
+
+
+def test_keys_of_members_are_those_of_their_seeds():
+    configs = members(vae.Config(workdir="p", devices=1, **(SMALL | {"epochs": 1})), "seeds=2", [])
+    run_population(configs)
+    runs = [aejax.load_run(f"p/members/0{i}") for i in (0, 1)]
+    data = [np.asarray(jax.random.key_data(run.state.key)) for run in runs]
+    assert (data[0] != data[1]).any()
