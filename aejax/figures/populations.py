@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def loss_bands(history: Sequence[dict[str, Any]], labels: Sequence[str]) -> Figure:
@@ -53,7 +54,7 @@ def rate_distortion(
     for total in np.linspace(low, high, 5):
         ends = np.array(axes.get_xlim())
         axes.plot(ends, total - ends, color="0.9", linewidth=0.7, linestyle="--", zorder=0)
-    figure.colorbar(points, label="active units")
+    figure.colorbar(points, label="active units", ticks=MaxNLocator(integer=True))
     axes.set(xlabel="rate: KL, nats", ylabel="distortion: reconstruction, nats")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
