@@ -148,10 +148,11 @@ def test_streamed_and_resident_runs_are_equal():
     chex.assert_trees_all_close(runs[0].state.params, runs[1].state.params, rtol=1e-5, atol=1e-6)
 
 
-def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch, capsys):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_in_mid_epoch_and_resuming_is_exact(sent, status, monkeypatch, capsys):
     import aejax.runs.progress as shown
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(sent)
     aejax.run(config(workdir="whole"))
     monkeypatch.setattr("aejax.training.loop._Pace.__call__", lambda self: 3)
     show = shown.Bar.show
@@ -159,12 +160,12 @@ def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch, capsys):
     def press(self, progress):
         show(self, progress)
         if int(progress.state.step) == 13:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), sent)
 
     monkeypatch.setattr(shown.Bar, "show", press)
     with pytest.raises(SystemExit) as exit_:
         train("--workdir", "stopped")
-    assert exit_.value.code == 130
+    assert exit_.value.code == status
     err = capsys.readouterr().err
     assert "stopped in epoch 2 at step 13, saved; go on with" in err
     assert "--resume" in err
@@ -174,7 +175,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch, capsys):
     whole, stopped = aejax.load_run("whole", Config), aejax.load_run("stopped", Config)
     chex.assert_trees_all_equal(whole.state.params, stopped.state.params)
     assert [r["loss"] for r in lines("whole")] == [r["loss"] for r in lines("stopped")]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(sent) is before
 
 
 def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(capsys):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from aejax.errors import DivergedError, UsageError
 from aejax.runs import kinds
+from aejax.runs.interrupt import Terminated
 
 T = TypeVar("T")
 
@@ -52,13 +53,13 @@ def parse(
 def one_line_errors(prog: str) -> Iterator[None]:
     """Within it, bad input ends the script with one line on standard error and exit status 2.
 
-    Ctrl-C ends it with status 130. With AEJAX_TRACEBACK set, errors are raised as they are.
+    Ctrl-C ends it with status 130, SIGTERM with 143 once all is saved. With AEJAX_TRACEBACK set, errors are raised as they are.
     """
     try:
         yield
     except KeyboardInterrupt as error:
         print(f"\n{error}" if str(error) else "\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(error, Terminated) else 130)
     except (UsageError, DivergedError, ModuleNotFoundError, OSError) as error:
         if os.environ.get("AEJAX_TRACEBACK"):
             raise

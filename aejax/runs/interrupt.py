@@ -1,4 +1,4 @@
-"""Ctrl-C during training: finish the compiled call, save, and say how to go on."""
+"""Ctrl-C or SIGTERM during training: finish the compiled call, save, and say how to go on."""
 
 import signal
 import threading
@@ -6,27 +6,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM is what a machine that is taken away sends
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, and what there was is saved."""
+
 
 @contextmanager
-def watch_interrupt() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C is only noted, and the second interrupts as usual.
+def watch_signals() -> Iterator[Callable[[], type[KeyboardInterrupt] | None]]:
+    """Within it, the first Ctrl-C or SIGTERM is only noted, and the second acts as usual.
 
     Yields:
-        A function that tells whether Ctrl-C was pressed.
+        A function that gives what to raise, `KeyboardInterrupt` or `Terminated`, once one came.
     """
-    pressed = False
+    noted: type[KeyboardInterrupt] | None = None
 
     def note(signum: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, previous)
+        nonlocal noted
+        noted = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+        restore()
+
+    def restore() -> None:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: None
         return
-    previous = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, note)
+    previous = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    for signum in SIGNALS:
+        signal.signal(signum, note)
     try:
-        yield lambda: pressed
+        yield lambda: noted
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

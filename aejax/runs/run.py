@@ -113,7 +113,7 @@ def run(config: Config) -> Run:
     Raises:
         UsageError: for bad input, before the run directory is made.
         DivergedError: if the loss is not finite any more.
-        KeyboardInterrupt: after Ctrl-C, once the checkpoint is saved.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is saved.
     """
     begun = time.perf_counter()
     check_config(config)

@@ -14,7 +14,7 @@ from aejax.data.dataset import ImageDataset
 from aejax.errors import DivergedError
 from aejax.runs import directory as files
 from aejax.runs.config import Config
-from aejax.runs.interrupt import watch_interrupt
+from aejax.runs.interrupt import watch_signals
 from aejax.runs.recipe import Recipe
 from aejax.training.checkpoint import Checkpoint, Checkpoints
 from aejax.training.loop import (
@@ -46,7 +46,8 @@ def train_run(
 
     Raises:
         DivergedError: if the loss is not finite any more; its text names the last good checkpoint.
-        KeyboardInterrupt: after Ctrl-C, once the checkpoint is saved; its text says how to go on.
+        KeyboardInterrupt: after Ctrl-C, or `Terminated`, after SIGTERM, once the checkpoint is
+            saved; its text says how to go on.
     """
     from aejax.runs.progress import Bar, Events
 
@@ -73,7 +74,7 @@ def train_run(
         bar = stack.enter_context(
             Bar(config.epochs, len(train_data) // batch_size, batch_size, step)
         )
-        interrupted = stack.enter_context(watch_interrupt())
+        stopped = stack.enter_context(watch_signals())
         try:
             for progress in calls:
                 state = progress.state
@@ -86,9 +87,9 @@ def train_run(
                     _draw_epoch(recipe, progress, test_data, workdir / files.FIGURES / "epochs")
                     if _is_due(config, progress.epoch):
                         checkpoints.save(_checkpoint(progress), records[-1]["loss"])
-                if interrupted() and not _is_last(config, progress):
+                if (reason := stopped()) and not _is_last(config, progress):
                     checkpoints.save(_checkpoint(progress), None)
-                    raise KeyboardInterrupt(_how_to_go_on(config, progress))
+                    raise reason(_how_to_go_on(config, progress))
         except DivergedError as error:
             raise DivergedError(f"{error}: {_last_good(config, checkpoints)}") from None
     return state, history
