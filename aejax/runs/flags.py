@@ -53,7 +53,8 @@ def parse(
 def one_line_errors(prog: str) -> Iterator[None]:
     """Within it, bad input ends the script with one line on standard error and exit status 2.
 
-    Ctrl-C ends it with status 130, SIGTERM with 143 once all is saved. With AEJAX_TRACEBACK set, errors are raised as they are.
+    Ctrl-C ends it with status 130, SIGTERM with 143 once all is saved. With AEJAX_TRACEBACK set,
+    errors are raised as they are.
     """
     try:
         yield
