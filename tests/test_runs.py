@@ -17,6 +17,7 @@ import pytest
 
 import aejax
 from aejax import latents, models, objectives
+from aejax.runs import directory as files
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
 from aejax.runs.recipe import Recipe, scheduled
@@ -249,6 +250,22 @@ def test_a_directory_in_use_is_refused(capsys):
     os.makedirs("notes")
     Path("notes/todo.txt").touch()
     assert "notes exists and is no run" in refused(capsys, "--workdir", "notes")
+
+
+def test_a_second_process_in_the_directory_is_refused(capsys):
+    train("--epochs", "1")
+    with files.in_use(Path("runs/small")):
+        message = refused(capsys, "--resume", "--epochs", "2")
+    assert "another process trains in runs/small" in message
+    train("--resume", "--epochs", "2")
+
+
+def test_what_a_run_killed_as_it_began_left_is_no_hindrance():
+    os.makedirs("runs/small")
+    Path("runs/small/config.json.partial").write_text("{")
+    Path("runs/small/run.lock").touch()
+    train("--epochs", "1")
+    assert read("runs/small/config.json")["experiment"] == "small"
 
 
 def test_resuming_with_another_architecture_names_the_fields(capsys):

@@ -1,11 +1,13 @@
 """The run directory: what a run leaves on disk, written so that nothing is half there."""
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ CONFIG, METRICS = "config.json", "metrics.jsonl"
 SUMMARY, EVALUATION = "summary.json", "evaluation.json"
 RESULTS = "results.json"
 CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
+LOCK = "run.lock"
 
 
 def check_directory(directory: Path, *, resume: bool) -> None:
@@ -29,8 +32,31 @@ def check_directory(directory: Path, *, resume: bool) -> None:
         raise UsageError(
             f"{directory} already holds a run: give --resume to go on with it, or another --workdir"
         )
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and (not directory.is_dir() or _holds_anything(directory)):
         raise UsageError(f"{directory} exists and is no run: give another --workdir")
+
+
+def _holds_anything(directory: Path) -> bool:
+    """Whether there is anything but what a run that was killed as it began may leave."""
+    left = {CONFIG + ".partial", LOCK}
+    return any(path.name not in left for path in directory.iterdir())
+
+
+@contextlib.contextmanager
+def in_use(directory: Path) -> Iterator[None]:
+    """Within it, no other process may train in the directory; the system ends it with the process.
+
+    Raises:
+        UsageError: if another process does.
+    """
+    with (directory / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another process trains in {directory}: wait for it, or give another --workdir"
+            ) from None
+        yield
 
 
 def create_directory(directory: Path, config: dict[str, Any]) -> None:

@@ -133,9 +133,10 @@ def run(config: Config) -> Run:
     if saved is None:
         described = describe(config, train_data)
         files.create_directory(workdir, described)
-    state, history = train_run(config, recipe, state, train_data, test_data, mesh)
-    finished = _as_run(config, recipe, state, history, train_data)
-    _finish(finished, train_data, test_data, time.perf_counter() - begun)
+    with files.in_use(workdir):
+        state, history = train_run(config, recipe, state, train_data, test_data, mesh)
+        finished = _as_run(config, recipe, state, history, train_data)
+        _finish(finished, train_data, test_data, time.perf_counter() - begun)
     return finished
 
 
