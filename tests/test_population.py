@@ -11,7 +11,8 @@ from aejax import models, nets, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.likelihoods import bernoulli_log_prob
 from aejax.training.loop import fit
-from aejax.training.population import fit_population, member_state, stack_states
+from aejax.training.members import member_state, stack_states
+from aejax.training.population import fit_population
 from aejax.training.state import TrainState
 
 MODEL = models.functions(models.VAE(*nets.mlp_pair((6, 6, 1), (8,)), 2))

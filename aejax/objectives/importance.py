@@ -6,11 +6,10 @@ from typing import Any
 
 import jax
 
-from aejax.bounds import (
+from aejax.bounds import elbo, iwae_bound
+from aejax.estimators import (
     doubly_reparameterized_bound,
-    elbo,
     importance_weights,
-    iwae_bound,
     miwae_weights,
     two_gradient_bound,
 )

@@ -23,7 +23,8 @@ from aejax.runs.run import build_recipe, check_labels, describe, initial_state
 from aejax.runs.train import checkpoint_like
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size
-from aejax.training.population import Population, member_state, stack_states, train_population
+from aejax.training.members import member_state, stack_states
+from aejax.training.population import Population, train_population
 
 POPULATION = "population.json"
 Record = dict[str, Any]

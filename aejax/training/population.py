@@ -4,26 +4,26 @@ A member's updates are those of `fit` alone: its own shuffle, its own noise, the
 after the other on a CPU they are its updates to the bit; all at once, to rounding.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax.data.dataset import ImageDataset
 from aejax.objectives import LossFn
 from aejax.training.compiled import epoch_order, evaluate_batches, train_batches
 from aejax.training.loop import check_batch_size, metric_totals
+from aejax.training.members import Strategy, member_mesh, over_members
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step, make_train_step
 from aejax.training.totals import Totals
 
 Member = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
-Strategy = Literal["map", "vmap"]
 _STEPS_PER_CALL = 500  # so that a long epoch can be interrupted
 
 
@@ -41,25 +41,6 @@ class Population(NamedTuple):
     states: TrainState
     history: list[dict[str, Any]]
     diverged: list[int | None]
-
-
-def stack_states(states: Sequence[TrainState]) -> TrainState:
-    """The states of N members as one, every leaf with a leading axis N."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-def member_state(states: TrainState, index: int) -> TrainState:
-    """The state of one member."""
-
-    def take(leaf: jax.Array) -> jax.Array:
-        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return leaf[index]
-        # A state's key is folded and never used up, but the checker takes a compiled program that
-        # reads it for a use: so by its data.
-        data = jax.random.key_data(leaf)[index]
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-
-    return jax.tree.map(take, states)
 
 
 def fit_population(
@@ -128,7 +109,7 @@ def train_population(
     count = _members(states, hyperparameters, devices)
     check_batch_size(batch_size, len(train_data), 1)
     strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
-    mesh = _member_mesh(devices)
+    mesh = member_mesh(devices)
     whole, split = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in ((), ("member",)))
     images, labels = (
         jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
@@ -136,7 +117,7 @@ def train_population(
     own = jax.device_put(jax.tree.map(jnp.copy, hyperparameters), split)
     states = jax.device_put(jax.tree.map(jnp.copy, states), split)
     empty = jax.device_put(_empty_totals(member, states, own, train_data, count), split)
-    run_batches = _over_members(partial(_train, member), strategy, mesh, shared=2)
+    run_batches = over_members(partial(_train, member), strategy, mesh, shared=2)
     evaluate = _make_evaluate(member, test_data, batch_size, strategy, mesh)
     steps = len(train_data) // batch_size
     alive = np.ones(count, bool)
@@ -176,34 +157,6 @@ def _train(
     return train_batches(train_step, state, totals, images, labels, order, first, last)
 
 
-def _over_members(function: Any, strategy: Strategy, mesh: Mesh, shared: int) -> Any:
-    """`function` of `shared` arguments and those of one member, jitted over all members.
-
-    The members are split over the devices of the mesh, on each of which they go by `strategy`.
-    """
-
-    def on_device(*args: Any) -> Any:
-        common, own = args[:shared], args[shared:]
-        if strategy == "vmap":
-            return jax.vmap(partial(function, *common))(*own)
-        return jax.lax.map(lambda one: function(*common, *one), own)
-
-    member = PartitionSpec("member")
-
-    if mesh.size == 1:
-        return jax.jit(on_device)
-
-    @jax.jit
-    def over(*args: Any) -> Any:
-        specs = tuple(PartitionSpec() if i < shared else member for i in range(len(args)))
-        mapped = jax.shard_map(
-            on_device, mesh=mesh, in_specs=specs, out_specs=member, check_vma=False
-        )
-        return mapped(*args)
-
-    return over
-
-
 def _make_evaluate(
     member: Member, data: ImageDataset | None, batch_size: int, strategy: Strategy, mesh: Mesh
 ) -> Callable[[TrainState, Any], dict[str, list[float]]] | None:
@@ -226,7 +179,7 @@ def _make_evaluate(
         place = (jnp.int32(0), jnp.int32(steps), jnp.int32(0))
         return evaluate_batches(eval_step, len(data), state, totals, images, labels, order, *place)
 
-    over = _over_members(of_one, strategy, mesh, shared=len(shared))
+    over = over_members(of_one, strategy, mesh, shared=len(shared))
     return lambda states, hyperparameters: _means(over(*shared, states, hyperparameters))
 
 
@@ -266,12 +219,3 @@ def _members(states: TrainState, hyperparameters: Any, devices: int) -> int:
     if len(set(np.asarray(states.step).tolist())) > 1:
         raise ValueError("the members' states are at different steps: train them on alone first")
     return count
-
-
-def _member_mesh(devices: int) -> Mesh:
-    found = jax.devices()
-    if not 1 <= devices <= len(found):
-        raise ValueError(f"devices {devices} is not within 1 and the {len(found)} at hand")
-    return jax.make_mesh(
-        (devices,), ("member",), axis_types=(AxisType.Auto,), devices=found[:devices]
-    )
