@@ -208,3 +208,22 @@ def test_code_maps_stand_beside_their_images(channels):
             expected = maps[row, :, :, k].repeat(4, axis=0)[:7].repeat(2, axis=1) / maps.max()
             np.testing.assert_allclose(cell, expected[..., None] + np.zeros(channels), rtol=1e-6)
     assert f"{maps.max():.3g}" in figure.texts[0].get_text()
+
+
+def test_bands_hold_every_seed_of_a_label():
+    history = [
+        {"epoch": e, "split": "test", "loss": [3.0 / e, 5.0 / e, 9.0 / e]} for e in (1, 2, 3)
+    ] + [{"epoch": 1, "split": "train", "loss": [0.0, 0.0, 0.0]}]
+    (axes,) = figures.loss_bands(history, ["a", "a", "b"]).axes
+    assert [line.get_label() for line in axes.get_lines()] == ["a", "b"]
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [4, 2, 4 / 3])
+    (band,) = axes.collections
+    low, high = band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()
+    assert (low, high) == (1.0, 5.0)
+
+
+def test_rates_and_distortions_are_coloured_by_active_units():
+    figure = figures.rate_distortion([9.0, 1.0, 4.0], [70.0, 120.0, 90.0], [8, 1, 5])
+    points = figure.axes[0].collections[0]
+    np.testing.assert_array_equal(points.get_offsets()[:, 0], [1, 4, 9])
+    np.testing.assert_array_equal(points.get_array(), [1, 5, 8])
