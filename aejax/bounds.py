@@ -9,6 +9,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from aejax.traced import is_known
+
 
 def elbo(log_weights: jax.Array) -> jax.Array:
     """The evidence lower bound, the mean of the log weights: `[K, B]` -> `[B]`.
@@ -50,15 +52,15 @@ def miwae_bound(log_weights: jax.Array, groups: int) -> jax.Array:
     return jnp.mean(jax.vmap(iwae_bound)(log_weights.reshape(groups, -1, images)), axis=0)
 
 
-def ciwae_bound(log_weights: jax.Array, beta: float) -> jax.Array:
+def ciwae_bound(log_weights: jax.Array, beta: float | jax.Array) -> jax.Array:
     """Beta times the ELBO plus 1 - beta times the importance-weighted bound: `[K, B]` -> `[B]`.
 
     Rainforth et al. 2018 (arXiv 1802.04537), equation 16.
 
     Raises:
-        ValueError: if `log_weights` is not `[K, B]` or `beta` is not within 0 and 1.
+        ValueError: if `log_weights` is not `[K, B]`, or a known `beta` not within 0 and 1.
     """
-    if not 0 <= beta <= 1:
+    if is_known(beta) and not 0 <= beta <= 1:
         raise ValueError(f"beta {beta} is not within 0 (IWAE) and 1 (ELBO)")
     return beta * elbo(log_weights) + (1 - beta) * iwae_bound(log_weights)
 
@@ -73,7 +75,7 @@ def renyi_bound(log_weights: jax.Array, alpha: float | jax.Array) -> jax.Array:
     Raises:
         ValueError: if `log_weights` is not `[K, B]` or `alpha`, when not traced, is not finite.
     """
-    if not isinstance(alpha, jax.core.Tracer) and not math.isfinite(alpha):
+    if is_known(alpha) and not math.isfinite(alpha):
         raise ValueError(f"alpha {alpha} is not finite")
     mean, power = elbo(log_weights), 1 - jnp.asarray(alpha, log_weights.dtype)
     at_one = power == 0

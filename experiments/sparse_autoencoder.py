@@ -32,6 +32,7 @@ from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.traced import is_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Config(CommonConfig):
                 "(--latent-dim)"
             )
         for flag, value in (("activity", self.activity), ("contraction", self.contraction)):
-            if not value >= 0:
+            if is_known(value) and not value >= 0:
                 raise ValueError(f"--{flag} {value} is negative")
 
     def held_down(

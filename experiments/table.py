@@ -76,7 +76,7 @@ def entry(run: Run) -> dict[str, Any]:
         "metrics": run.metrics,
         "results": json.loads(results.read_text()) if results.exists() else {},
         "parameters": summary["parameters"],
-        "seconds": summary["seconds"],
+        "seconds": summary.get("seconds"),
     }
 
 
@@ -92,7 +92,8 @@ def rows(measured: dict[str, dict[str, Any]]) -> list[str]:
             losses = [seed["metrics"]["loss"] for seed in seeds.values()]
             spread = f"{min(losses):.2f} to {max(losses):.2f}"
             result += f"; loss of {len(seeds)} seeds {sum(losses) / len(losses):.2f} ({spread})"
-        lines.append(f"| `{name}` | {result} | {first['parameters']:,} | {first['seconds']:.0f} |")
+        seconds = "" if first["seconds"] is None else f"{first['seconds']:.0f}"
+        lines.append(f"| `{name}` | {result} | {first['parameters']:,} | {seconds} |")
     return lines
 
 
@@ -132,7 +133,9 @@ def iwae_rows(measured: dict[str, dict[str, Any]]) -> list[str]:
     for name, seeds in measured.items():
         if not name.startswith("python experiments/iwae.py"):
             continue
-        results = [seed["results"] for seed in seeds.values()]
+        results = [s["results"] for s in seeds.values() if "standard_error" in s["results"]]
+        if not results:  # trained without measuring log p(x)
+            continue
         values = [result["negative_log_likelihood"] for result in results]
         units = [result["active_units"] for result in results]
         error = max(result["standard_error"] for result in results)

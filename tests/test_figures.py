@@ -212,9 +212,10 @@ def test_code_maps_stand_beside_their_images(channels):
 
 def test_bands_hold_every_seed_of_a_label():
     history = [
-        {"epoch": e, "split": "test", "loss": [3.0 / e, 5.0 / e, 9.0 / e]} for e in (1, 2, 3)
-    ] + [{"epoch": 1, "split": "train", "loss": [0.0, 0.0, 0.0]}]
-    (axes,) = figures.loss_bands(history, ["a", "a", "b"]).axes
+        {"epoch": e, "split": "test", "loss": [3.0 / e, 5.0 / e, 9.0 / e, float("nan")]}
+        for e in (1, 2, 3)
+    ] + [{"epoch": 1, "split": "train", "loss": [0.0] * 4}]
+    (axes,) = figures.loss_bands(history, ["a", "a", "b", "b"], [False, False, False, True]).axes
     assert [line.get_label() for line in axes.get_lines()] == ["a", "b"]
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [4, 2, 4 / 3])
     (band,) = axes.collections

@@ -153,7 +153,8 @@ def test_all_members_are_traced_once(data):
         ({"hyperparameters": {"beta": BETAS[:3], "rate": RATES}}, r"\['beta'\] \(3,\) is not \[4"),
         ({"hyperparameters": {"beta": 1.0, "rate": RATES}}, r"\['beta'\] \(\) is not \[4"),
         ({"devices": 3}, "4 members cannot be shared out evenly to 3 devices"),
-        ({"devices": 9}, "4 members cannot be shared out evenly to 9|devices 9 is not within"),
+        ({"devices": 9}, "devices 9 is not within 1 and the 8 at hand"),
+        ({"devices": 0}, "devices 0 is not within 1 and the 8 at hand"),
         ({"batch_size": 101}, "batch size 101 is larger than the data set"),
     ],
 )

@@ -1,6 +1,9 @@
 """Populations from the command line: members, their directories, and what they say together."""
 
+import dataclasses
 import json
+import os
+import signal
 from pathlib import Path
 
 import chex
@@ -14,7 +17,7 @@ from aejax.experiments import adversarial, autoencoder, vae
 from aejax.runs import population_report
 from aejax.runs.commands import main
 from aejax.runs.members import differing, members, numbers, population_flags, with_number
-from aejax.runs.objectives import Elbo, Iwae
+from aejax.runs.objectives import Elbo, Geco, Iwae, WarmUp
 from aejax.runs.population import run_population
 
 SMALL = {"hidden": (8,), "batch_size": 1000, "epochs": 2}
@@ -44,6 +47,9 @@ def test_seeds_and_sweeps_multiply():
         (None, ["latent_dim=1:8:linear:4"], "there is no number latent_dim"),
         (None, ["beta=0:2:log:3"], "a log scale needs two positive ends"),
         (None, ["beta=a:2:log:3"], "a and 2 are not both numbers"),
+        (None, ["beta=1:inf:log:3"], "1 and inf are not two finite numbers"),
+        (None, ["beta=1:1:log:3"], "1 and 1 are not two finite numbers"),
+        (None, ["beta=1:2:log:2", "beta=3:4:log:2"], "--sweep names one number twice"),
         ("seeds=1", [], "a population of 1 is a run"),
     ],
 )
@@ -127,9 +133,75 @@ def test_what_a_population_cannot_do_is_one_line():
         run_population([vae.Config(seed=s, workdir="p", resume=True) for s in (0, 1)])
     with pytest.raises(UsageError, match="--beta -1.0"):
         run_population([vae.Config(objective=Elbo(beta=b), workdir="p") for b in (1.0, -1.0)])
-    sigmas = [vae.Config(likelihood="gaussian", sigma=s, workdir="p") for s in (0.1, 0.2)]
-    with pytest.raises(UsageError, match="sigma cannot all differ between members"):
-        run_population(sigmas)
+    rises = [vae.Config(objective=WarmUp(rise=r), workdir="p") for r in (0.1, 0.2)]
+    with pytest.raises(UsageError, match="rise cannot all differ between members"):
+        run_population(rises)
+    seeds = [vae.Config(seed=s, workdir="p", devices=2) for s in (0, 1, 2)]
+    with pytest.raises(UsageError, match="--devices 2 cannot share out 3 members"):
+        run_population(seeds)
+    streamed = [vae.Config(seed=s, workdir="p", data="stream") for s in (0, 1)]
+    with pytest.raises(UsageError, match="leave --data stream out"):
+        run_population(streamed)
+    assert not Path("p").exists()
+
+
+def test_a_population_is_not_begun_where_one_is():
+    configs = [autoencoder.Config(seed=s, workdir="p", **(SMALL | {"epochs": 1})) for s in (0, 1)]
+    run_population(configs)
+    with pytest.raises(UsageError, match="p already holds a population"):
+        run_population(configs)
+    with pytest.raises(UsageError, match="p already holds a population"):
+        aejax.run(autoencoder.Config(workdir="p", **SMALL))
+
+
+def test_a_member_goes_on_alone_to_the_bit():
+    configs = [
+        vae.Config(seed=s, workdir="p", devices=1, schedule="constant", **(SMALL | {"epochs": 1}))
+        for s in (0, 1)
+    ]
+    run_population(configs)
+    member = dataclasses.replace(configs[1], workdir="p/members/01", epochs=2, resume=True)
+    resumed = aejax.run(member)
+    whole = aejax.run(dataclasses.replace(configs[1], workdir="q", epochs=2))
+    chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
+
+
+def test_a_cosine_and_a_multiplier_are_those_of_the_run_alone():
+    objective = Geco(tolerance=150.0)
+    config = vae.Config(objective=objective, schedule="cosine", workdir="p", devices=1, **SMALL)
+    run_population([config, dataclasses.replace(config, seed=1)])
+    alone = aejax.run(dataclasses.replace(config, seed=1, workdir="q"))
+    member = aejax.load_run("p/members/01")
+    chex.assert_trees_all_close(member.state.params, alone.state.params, rtol=1e-5, atol=1e-7)
+    chex.assert_trees_all_close(member.state.extra, alone.state.extra, rtol=1e-5)
+
+
+def test_ctrl_c_leaves_the_members_as_they_are(monkeypatch):
+    import aejax.runs.population as module
+
+    original = module.train_population
+
+    def interrupted(*args, **settings):
+        for i, population in enumerate(original(*args, **settings)):
+            if i == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield population
+
+    monkeypatch.setattr(module, "train_population", interrupted)
+    configs = [autoencoder.Config(seed=s, workdir="p", **SMALL) for s in (0, 1)]
+    with pytest.raises(KeyboardInterrupt, match="stopped after epoch 1, saved"):
+        run_population(configs)
+    assert int(aejax.load_run("p/members/00").state.step) == 4
+
+
+def test_where_all_diverge_there_is_a_table_and_no_picture(capsys):
+    configs = [
+        vae.Config(learning_rate=1e30, seed=s, workdir="p", devices=1, **SMALL) for s in (0, 1)
+    ]
+    records = run_population(configs)
+    assert all(r["diverged_at_step"] is not None for r in records)
+    assert "diverged" in capsys.readouterr().out
+    json.loads(Path("p/population.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_the_table_has_means_over_the_seeds_that_live():
@@ -145,13 +217,14 @@ def test_the_table_has_means_over_the_seeds_that_live():
         [record(1.0, 10.0), record(1.0, 12.0), record(2.0, 5.0), record(2.0, np.nan, 3)], ["beta"]
     )
     assert lines[0].split() == ["beta", "loss", "active"]
-    assert lines[1].split() == ["1", "11.00", "+-", "1.41", "2.00", "+-", "0.00"]
-    assert lines[2].split() == ["2", "5.00", "2.00"]
+    assert lines[1].split() == ["1", "11", "+-", "1.4", "2", "+-", "0"]
+    assert lines[2].split() == ["2", "5", "2"]
 
 
 def test_keys_of_members_are_those_of_their_seeds():
     configs = members(vae.Config(workdir="p", devices=1, **(SMALL | {"epochs": 1})), "seeds=2", [])
     run_population(configs)
-    runs = [aejax.load_run(f"p/members/0{i}") for i in (0, 1)]
-    data = [np.asarray(jax.random.key_data(run.state.key)) for run in runs]
-    assert (data[0] != data[1]).any()
+    for seed in (0, 1):
+        expected = jax.random.split(jax.random.key(seed))[1]
+        got = aejax.load_run(f"p/members/0{seed}").state.key
+        np.testing.assert_array_equal(jax.random.key_data(got), jax.random.key_data(expected))

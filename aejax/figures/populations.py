@@ -9,30 +9,35 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def loss_bands(history: Sequence[dict[str, Any]], labels: Sequence[str]) -> Figure:
+def loss_bands(
+    history: Sequence[dict[str, Any]], labels: Sequence[str], diverged: Sequence[bool]
+) -> Figure:
     """The test loss over epochs: the mean of the members of one label, and their range.
 
     Args:
         history: lines with `epoch`, `split` and `loss`, a list of all members.
         labels: of each member; those of one label differ by their seeds.
+        diverged: of each member, whether it is left out.
     """
     lines = [line for line in history if line["split"] == "test"]
     epochs = [line["epoch"] for line in lines]
     losses = np.array([line["loss"] for line in lines])
-    groups = list(dict.fromkeys(labels))
+    shown = [i for i, out in enumerate(diverged) if not out]
+    groups = list(dict.fromkeys(labels[i] for i in shown))
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes = figure.add_subplot()
     for label, colour in zip(groups, colours, strict=True):
-        members = losses[:, [i for i, other in enumerate(labels) if other == label]]
+        members = losses[:, [i for i in shown if labels[i] == label]]
         axes.plot(epochs, members.mean(axis=1), color=colour, linewidth=1.6, label=label)
         if members.shape[1] > 1:
             low, high = members.min(axis=1), members.max(axis=1)
             axes.fill_between(epochs, low, high, color=colour, alpha=0.25, linewidth=0)
     axes.set(xlabel="epoch", ylabel="test loss, nats per example")
     axes.spines[["top", "right"]].set_visible(False)
-    if len(groups) > 1 and len(groups) <= 12:
-        axes.legend(frameon=False, fontsize=8)
+    if len(groups) > 1:
+        columns = -(-len(groups) // 8)
+        axes.legend(frameon=False, fontsize=8 if columns == 1 else 6, ncols=columns)
     return figure
 
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.traced import is_known
+
 LEVELS = 256
 _ROUNDING = 1e-5  # how far a resize or an average may take a pixel out of [0, 1]
 
@@ -82,12 +84,14 @@ def location_scale_rows(
     return mean, log_sigma, x
 
 
-def log_of_sigma(sigma: float) -> float:
+def log_of_sigma(sigma: float | jax.Array) -> float | jax.Array:
     """The log of a fixed standard deviation.
 
     Raises:
-        ValueError: if it is not positive.
+        ValueError: if it is not positive; a traced one is not looked at.
     """
+    if not is_known(sigma):
+        return jnp.log(sigma)
     if not sigma > 0:
         raise ValueError(f"sigma {sigma} is not positive: give the pixels' standard deviation")
     return math.log(sigma)

@@ -127,6 +127,8 @@ def _measured(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str
     results: dict[str, Any] = {}
     if arguments.samples == 0 and not asked:
         return results
+    if len(data) < 2:
+        raise UsageError(f"{len(data)} images have no standard error: give a --split of 2 or more")
     if asked or opened.recipe.latent_variable_model is not None:
         samples = 1000 if arguments.samples is None else arguments.samples
         memory = None if arguments.eval_memory is None else arguments.eval_memory * 2**20
@@ -178,6 +180,8 @@ def _sample(opened: Run, arguments: _Sample) -> None:
 
     if arguments.count < 1:
         raise UsageError(f"--count {arguments.count} is not positive")
+    if not 0 <= arguments.seed < 2**32:
+        raise UsageError(f"--seed {arguments.seed} is not within 0 and 2^32 - 1")
     images = opened.sample(jax.random.key(arguments.seed), arguments.count)
     _save(opened, "samples", figures.image_grid(images))
 

@@ -16,7 +16,7 @@ from aejax.errors import UsageError
 _PACKAGES = ("aejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 SUMMARY, EVALUATION = "summary.json", "evaluation.json"
-RESULTS = "results.json"
+RESULTS, POPULATION = "results.json", "population.json"
 CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
 LOCK = "run.lock"
 
@@ -28,6 +28,8 @@ def check_directory(directory: Path, *, resume: bool) -> None:
         raise UsageError(f"there is no run to resume in {directory}: leave --resume out")
     if resume:
         return
+    if (directory / POPULATION).exists():
+        raise UsageError(f"{directory} already holds a population: give another --workdir")
     if holds_run:
         raise UsageError(
             f"{directory} already holds a run: give --resume to go on with it, or another --workdir"
@@ -43,19 +45,26 @@ def _holds_anything(directory: Path) -> bool:
 
 
 @contextlib.contextmanager
-def in_use(directory: Path) -> Iterator[None]:
+def in_use(directory: Path, config: dict[str, Any] | None = None) -> Iterator[None]:
     """Within it, no other process may train in the directory; the system ends it with the process.
 
+    With a `config`, the directory of a new run is made, or nothing is left behind.
+
     Raises:
-        UsageError: if another process does.
+        UsageError: if another process trains there, or it cannot be written.
     """
-    with (directory / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process trains in {directory}: wait for it, or give another --workdir"
-            ) from None
+    with contextlib.ExitStack() as stack:
+        with _made(directory):
+            file = stack.enter_context((directory / LOCK).open("a"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"another process trains in {directory}: wait for it, or give another --workdir"
+                ) from None
+            if config is not None:
+                check_directory(directory, resume=False)  # nobody else began it meanwhile
+                _write_config(directory, config)
         yield
 
 
@@ -65,23 +74,36 @@ def create_directory(directory: Path, config: dict[str, Any]) -> None:
     Raises:
         UsageError: if it cannot be written.
     """
+    with _made(directory):
+        _write_config(directory, config)
+
+
+@contextlib.contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Makes the directory, and takes it away again if what is done within fails."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, UsageError) as error:
+        if missing:
+            shutil.rmtree(missing[-1], ignore_errors=True)
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"cannot write the run directory {directory} ({error.strerror}): "
+            "give another --workdir, or make room"
+        ) from error
+
+
+def _write_config(directory: Path, config: dict[str, Any]) -> None:
     versions = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / CONFIG, config | {"versions": versions})
-    except OSError as error:
-        if missing:
-            shutil.rmtree(missing[-1], ignore_errors=True)
-        raise UsageError(
-            f"cannot write the run directory {directory} ({error.strerror}): "
-            "give another --workdir, or make room"
-        ) from error
+    write_json(directory / CONFIG, config | {"versions": versions})
 
 
 def read_config(directory: Path) -> dict[str, Any]:

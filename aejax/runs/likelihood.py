@@ -36,8 +36,6 @@ def likelihood_results(
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
     model, params = latent_variable_model(run), run.state.params
-    if len(test) < 2:
-        raise UsageError(f"{len(test)} images have no standard error: give a --split of 2 or more")
     x = as_float(jnp.asarray(test.images))
     least = sample_bytes(model, params, x[:1])
     if memory is not None and memory < least:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,9 @@ def members(config: Config, population: str | None, sweeps: Sequence[str]) -> li
     """
     seeds = range(config.seed, config.seed + _seeds(population))
     axes = [_sweep(config, text) for text in sweeps]
+    swept_names = [axis[0][0] for axis in axes]
+    if len(set(swept_names)) < len(swept_names):
+        raise UsageError(f"--sweep names one number twice: {', '.join(swept_names)}")
     found = []
     for swept, seed in itertools.product(itertools.product(*axes), seeds):
         member = dataclasses.replace(config, seed=seed)
@@ -126,6 +130,8 @@ def _sweep(config: Config, text: str) -> list[tuple[str, float]]:
         ends = float(low), float(high)
     except ValueError:
         raise UsageError(f"--sweep {text}: {low} and {high} are not both numbers") from None
+    if not all(map(math.isfinite, ends)) or (ends[0] == ends[1] and int(count) > 1):
+        raise UsageError(f"--sweep {text}: {low} and {high} are not two finite numbers")
     if scale == "log" and not min(ends) > 0:
         raise UsageError(f"--sweep {text}: a log scale needs two positive ends")
     space = np.geomspace if scale == "log" else np.linspace

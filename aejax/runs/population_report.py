@@ -43,15 +43,18 @@ def pictures(
 ) -> Iterator[tuple[str, Figure]]:
     """Bands of the test loss over seeds and, of a swept VAE, its rates and distortions."""
     labels = [", ".join(f"{n} {r[n]:.3g}" for n in names) for r in records]
-    yield "losses", figures.loss_bands(history, labels)
-    if names and "kl" in records[0]["test"]:
-        alive = [r for r in records if r["diverged_at_step"] is None]
+    diverged = [r["diverged_at_step"] is not None for r in records]
+    if all(diverged):
+        return
+    yield "losses", figures.loss_bands(history, labels, diverged)
+    if names and "active_units" in records[0] and "kl" in records[0]["test"]:
+        alive = [r for r, out in zip(records, diverged, strict=True) if not out]
         yield (
             "rate_distortion",
             figures.rate_distortion(
                 [r["test"]["kl"] for r in alive],
                 [r["test"]["reconstruction"] for r in alive],
-                [r.get("active_units", 0) for r in alive],
+                [r["active_units"] for r in alive],
             ),
         )
 
@@ -78,5 +81,5 @@ def _mean(values: Sequence[float]) -> str:
     if not values:
         return "diverged"
     if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f}"
+        return f"{values[0]:.5g}"
+    return f"{np.mean(values):.5g} +- {np.std(values, ddof=1):.2g}"

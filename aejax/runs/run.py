@@ -130,10 +130,8 @@ def run(config: Config) -> Run:
     test_data = recipe.observe(test_data)
     check_labels(config, recipe, train_data)
     state = initial_state(config, recipe, train_data)
-    if saved is None:
-        described = describe(config, train_data)
-        files.create_directory(workdir, described)
-    with files.in_use(workdir):
+    described = None if config.resume else describe(config, train_data)
+    with files.in_use(workdir, described):
         state, history = train_run(config, recipe, state, train_data, test_data, mesh)
         finished = _as_run(config, recipe, state, history, train_data)
         _finish(finished, train_data, test_data, time.perf_counter() - begun)
@@ -241,7 +239,9 @@ def _finish(
     run: Run, train_data: ImageDataset, test_data: ImageDataset, total_seconds: float
 ) -> None:
     """Leaves the summary, the results and the figures, and says where they are."""
-    rates = [r["images_per_second"] for r in run.history if r["split"] == "train"]
+    # A member of a population has no rate of its own.
+    lines = [r for r in run.history if r["split"] == "train"]
+    rates = [r["images_per_second"] for r in lines if "images_per_second" in r]
     summary = {
         "test": run.metrics,
         "epochs": run.history[-1]["epoch"] if run.history else 0,

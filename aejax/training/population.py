@@ -24,7 +24,7 @@ from aejax.training.step import make_eval_step, make_train_step
 from aejax.training.totals import Totals
 
 Member = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
-_STEPS_PER_CALL = 500  # so that a long epoch can be interrupted
+_STEPS_PER_CALL = 500  # of all members together
 
 
 class Population(NamedTuple):
@@ -106,10 +106,11 @@ def train_population(
     devices: int = 1,
 ) -> Iterator[Population]:
     """`fit_population`, yielding after every epoch the states and the epoch's own lines."""
-    count = _members(states, hyperparameters, devices)
-    check_batch_size(batch_size, len(train_data), 1)
     strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
     mesh = member_mesh(devices)
+    steps = len(train_data) // batch_size
+    count = _members(states, hyperparameters, devices, steps)
+    check_batch_size(batch_size, len(train_data), 1)
     whole, split = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in ((), ("member",)))
     images, labels = (
         jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
@@ -119,20 +120,20 @@ def train_population(
     empty = jax.device_put(_empty_totals(member, states, own, train_data, count), split)
     run_batches = over_members(partial(_train, member), strategy, mesh, shared=2)
     evaluate = _make_evaluate(member, test_data, batch_size, strategy, mesh)
-    steps = len(train_data) // batch_size
     alive = np.ones(count, bool)
+    at_a_time = max(1, _STEPS_PER_CALL // count)
     for epoch in range(int(states.step[0]) // steps, epochs):
         orders = _orders(states.key, epoch, len(train_data), batch_size)
         totals = jax.tree.map(jnp.copy, empty)
-        for first in range(0, steps, _STEPS_PER_CALL):
-            last = np.where(alive, min(steps, first + _STEPS_PER_CALL), first).astype(np.int32)
+        for first in range(0, steps, at_a_time):
+            last = np.where(alive, min(steps, first + at_a_time), first).astype(np.int32)
             bounds = (np.full(count, first, np.int32), last)
             states, totals = run_batches(images, labels, states, totals, own, orders, *bounds)
-        means = _means(totals)
-        alive &= np.isfinite(means["loss"])
-        lines = [{"epoch": epoch + 1, "split": "train"} | means]
+            jax.block_until_ready(totals)  # else a signal waits for the whole epoch
+        lines: list[dict[str, Any]] = [{"epoch": epoch + 1, "split": "train"} | _means(totals)]
         if evaluate is not None:
             lines.append({"epoch": epoch + 1, "split": "test"} | evaluate(states, own))
+        alive &= np.all([np.isfinite(line["loss"]) for line in lines], axis=0)
         yield Population(states, lines, _diverged(states, alive))
 
 
@@ -203,8 +204,10 @@ def _diverged(states: TrainState, alive: np.ndarray) -> list[int | None]:
     return [None if ok else int(step) for ok, step in zip(alive, steps, strict=True)]
 
 
-def _members(states: TrainState, hyperparameters: Any, devices: int) -> int:
+def _members(states: TrainState, hyperparameters: Any, devices: int, steps: int) -> int:
     """How many members there are; raises a `ValueError` where their numbers do not fit."""
+    if jnp.ndim(states.step) != 1:
+        raise ValueError("states is of one member: give stack_states([...])")
     count = len(states.step)
     leaves = jax.tree_util.tree_leaves_with_path(hyperparameters)
     for path, leaf in leaves:
@@ -216,6 +219,9 @@ def _members(states: TrainState, hyperparameters: Any, devices: int) -> int:
             )
     if count % devices:
         raise ValueError(f"{count} members cannot be shared out evenly to {devices} devices")
-    if len(set(np.asarray(states.step).tolist())) > 1:
-        raise ValueError("the members' states are at different steps: train them on alone first")
+    done = set(np.asarray(states.step).tolist())
+    if len(done) > 1 or done.pop() % max(steps, 1):
+        raise ValueError(
+            "the members' states are not at the end of one epoch: train those that are"
+        )
     return count

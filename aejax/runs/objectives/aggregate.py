@@ -7,6 +7,7 @@ from aejax import objectives
 from aejax.generative import LatentVariableModel
 from aejax.objectives import LossFn
 from aejax.runs.objectives.objective import Objective, Training, not_negative
+from aejax.traced import is_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class InfoVae(Objective):
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
         has_pairs(training)
         not_negative("--weight", self.weight)
-        if not 1 - self.weight <= self.alpha <= 1:
+        known = is_known(self.alpha) and is_known(self.weight)
+        if known and not 1 - self.weight <= self.alpha <= 1:
             raise ValueError(
                 f"--alpha {self.alpha} is not within 1 - weight and 1: KL or MMD would gain"
             )

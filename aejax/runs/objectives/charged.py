@@ -11,6 +11,7 @@ from aejax import objectives, schedules
 from aejax.generative import LatentVariableModel
 from aejax.objectives import LossFn, kl_charges
 from aejax.runs.objectives.objective import Objective, Training, not_negative, share
+from aejax.traced import is_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ class Geco(Objective):
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
         not_negative("--rate", self.rate)
-        if not math.isfinite(self.tolerance):
+        if is_known(self.tolerance) and not math.isfinite(self.tolerance):
             raise ValueError(f"--tolerance {self.tolerance} is not finite")
         return objectives.geco(*_apply(model), tolerance=self.tolerance, rate=self.rate)
 

@@ -4,10 +4,9 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-import jax
-
 from aejax.generative import LatentVariableModel
 from aejax.objectives import LossFn
+from aejax.traced import is_known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +48,13 @@ def not_negative(flag: str, value: float) -> None:
 
     A traced value stands for those of many members, each of which was checked before.
     """
-    if isinstance(value, jax.core.Tracer):
-        return
-    if not 0 <= value < math.inf:
+    if is_known(value) and not 0 <= value < math.inf:
         raise ValueError(f"{flag} {value} is not a number of at least 0")
 
 
 def share(flag: str, value: float) -> None:
     """Raises a `ValueError` unless the value is above 0 and at most 1."""
-    if not isinstance(value, jax.core.Tracer) and not 0 < value <= 1:
+    if not 0 < value <= 1:
         raise ValueError(f"{flag} {value} is not above 0 and at most 1")
 
 

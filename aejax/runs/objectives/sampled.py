@@ -9,6 +9,7 @@ from aejax import bounds, objectives
 from aejax.generative import LatentVariableModel
 from aejax.objectives import LossFn
 from aejax.runs.objectives.objective import Objective, Training, divides
+from aejax.traced import is_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Ciwae(Objective):
     """The ELBO's share."""
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
-        if not 0 <= self.mix <= 1:
+        if is_known(self.mix) and not 0 <= self.mix <= 1:
             raise ValueError(f"--mix {self.mix} is not within 0 and 1")
         bound = partial(bounds.ciwae_bound, beta=self.mix)
         return objectives.importance_weighted(model, self.samples, bound)
@@ -110,7 +111,7 @@ class Renyi(Objective):
     """Order: 0 is the importance-weighted bound, 1 the ELBO."""
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
-        if not math.isfinite(self.alpha):
+        if is_known(self.alpha) and not math.isfinite(self.alpha):
             raise ValueError(f"--alpha {self.alpha} is not finite")
         bound = partial(bounds.renyi_bound, alpha=self.alpha)
         return objectives.importance_weighted(model, self.samples, bound)
