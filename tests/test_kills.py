@@ -6,7 +6,6 @@ AEJAX_KILLS=20 pytest -m slow tests/test_kills.py kills as often.
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -18,15 +17,20 @@ import pytest
 import aejax
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "vae.py"
-FLAGS = ["--hidden", "32", "--epochs", "25", "--batch-size", "100", "--checkpoint-every", "1"]
 KILLS = int(os.environ.get("AEJAX_KILLS", "3"))
+EPOCHS = 10 + 3 * KILLS
+FLAGS = ["--hidden", "32", "--epochs", str(EPOCHS), "--batch-size", "100"]
 
 
 def start(workdir, *flags):
     environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(SCRIPT), *FLAGS, "--workdir", workdir, *flags]
+    words = [*FLAGS, "--checkpoint-every", "1", "--workdir", workdir, *flags]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(SCRIPT), *words],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -34,10 +38,25 @@ def resume_flags(workdir):
     return ["--resume"] if Path(workdir, "config.json").exists() else []
 
 
+def lines(workdir):
+    path = Path(workdir, "metrics.jsonl")
+    return path.read_text().splitlines() if path.exists() else []
+
+
 def metrics(workdir):
-    lines = [json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()]
     timing = ("seconds", "images_per_second")
-    return [{k: v for k, v in line.items() if k not in timing} for line in lines]
+    records = [json.loads(line) for line in lines(workdir)]
+    return [{k: v for k, v in record.items() if k not in timing} for record in records]
+
+
+def kill_after(process, workdir, count, seconds):
+    """Kills a process so long after the metrics have as many lines."""
+    while len(lines(workdir)) < count and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode == -9, errors
 
 
 @pytest.mark.slow
@@ -46,19 +65,14 @@ def test_a_killed_run_ends_bitwise_as_if_it_had_not_been():
     _, errors = whole.communicate()
     assert whole.returncode == 0, errors
     rng = random.Random(0)
-    begun = time.monotonic()
-    kills = 0
-    while kills < KILLS and time.monotonic() - begun < 60 * KILLS:
+    for kill in range(KILLS):
         process = start("killed", *resume_flags("killed"))
-        try:
-            process.wait(rng.uniform(1.0, 9.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            kills += 1
-        _, errors = process.communicate()
-        assert process.returncode in (0, -9), errors
-        if process.returncode == 0 and kills < KILLS:  # it was faster: once more from the start
-            shutil.rmtree("killed")
+        if kill % 5 == 4:  # before the first step
+            kill_after(process, "killed", 0, rng.uniform(0, 4))
+        else:  # in an epoch, between two, in a checkpoint's write
+            more = rng.randint(1, 5)
+            kill_after(process, "killed", len(lines("killed")) + more, rng.uniform(0, 0.4))
+        assert len(lines("killed")) < 2 * EPOCHS
     last = start("killed", *resume_flags("killed"))
     _, errors = last.communicate()
     assert last.returncode == 0, errors
@@ -67,4 +81,3 @@ def test_a_killed_run_ends_bitwise_as_if_it_had_not_been():
     chex.assert_trees_all_equal(got.state.opt_state, expected.state.opt_state)
     assert int(got.state.step) == int(expected.state.step)
     assert metrics("killed") == metrics("whole")
-    print(f"{kills} kills survived")
