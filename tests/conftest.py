@@ -18,7 +18,8 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # TFDS reads its directory once, when it is first imported, which a test module may do.
-_GIVEN = os.environ.get("TFDS_DATA_DIR")
+# The workers of pytest-xdist inherit what this sets: what was given has a name of its own.
+_GIVEN = os.environ.setdefault("AEJAX_TESTS_TFDS", os.environ.get("TFDS_DATA_DIR", ""))
 _SESSION = tempfile.TemporaryDirectory(prefix="aejax-tests-")
 os.environ["TFDS_DATA_DIR"] = str(Path(_SESSION.name) / "tfds")
 os.environ["AEJAX_CACHE_DIR"] = str(Path(_SESSION.name) / "cache")
