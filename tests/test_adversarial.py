@@ -267,6 +267,7 @@ def test_a_frozen_discriminator_keeps_its_bits(frozen):
     assert moved("decoder")
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_to_the_bit():
     """Over two devices that share each batch."""
     small = SMALL | {"devices": 2}

@@ -77,7 +77,7 @@ def test_unchanged_compares_with_the_decoding_and_not_with_the_code():
     np.testing.assert_array_equal(share, [1, 1])
 
 
-@pytest.mark.parametrize("latent_dim", [None, 2])
+@pytest.mark.parametrize("latent_dim", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_it_trains_and_leaves_its_figures(latent_dim, tmp_path, monkeypatch, images):
     # Four times over: the classifier takes 100 images a step.
     data = aejax.ImageDataset(

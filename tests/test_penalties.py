@@ -75,7 +75,11 @@ def test_keras_parameters(kind, parameters):
 
 @pytest.mark.parametrize(
     "kind",
-    ["l1", "k_sparse", "contractive", pytest.param("deep_contractive", marks=pytest.mark.slow)],
+    [
+        "l1",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("k_sparse", "contractive")),
+        pytest.param("deep_contractive", marks=pytest.mark.slow),
+    ],
 )
 def test_every_kind_trains(kind, tmp_path):
     run = aejax.run(sparse_autoencoder.Config(kind=kind, epochs=1, workdir=str(tmp_path / "r")))

@@ -122,6 +122,7 @@ def test_the_script_compares_with_plain_guesses(start):
     assert found["squared_error_model"] == pytest.approx(error, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_tunes_are_measured_in_semitones(monkeypatch, tmp_path):
     pytest.importorskip("music21")
     from aejax.data.builders import fiddle_tunes

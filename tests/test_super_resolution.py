@@ -79,7 +79,8 @@ def test_it_trains_and_compares(net, tmp_path):
     assert run.reconstruct(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 28, 28, 1)
 
 
-@pytest.mark.parametrize("net", [pytest.param("bottleneck", marks=pytest.mark.slow), "residual"])
+@pytest.mark.parametrize("net", ["bottleneck", "residual"])
+@pytest.mark.slow
 def test_colour_from_end_to_end(net, tmp_path, monkeypatch, capsys):
     def few(name, split, data_dir):
         return aejax.load_dataset(name, f"{split}[:256]", data_dir)
