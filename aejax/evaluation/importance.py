@@ -82,14 +82,14 @@ def importance_estimate(
         images: `[N, ...]`, as the model takes them.
         key: a random key, used once.
         samples: K, draws of q(z|x) for each image.
-        memory: bytes that one chunk of images x samples may take. By default 2^26 on the CPU,
-            about a thousand draws of a dense decoder, and 2^30 elsewhere.
+        memory: bytes that one chunk of images x samples may take. By default 2^29 on the CPU,
+            some thousand draws of a dense decoder, and 2^30 elsewhere.
 
     Raises:
         ValueError: if there are no samples or images, or `memory` does not hold one sample.
     """
     if memory is None:
-        memory = 2**26 if jax.default_backend() == "cpu" else 2**30
+        memory = 2**29 if jax.default_backend() == "cpu" else 2**30
     rows = rows_within(memory, sample_bytes(model, params, images[:1]))
     at_a_time = chunk_sizes(rows, len(images), samples)
 
