@@ -14,7 +14,7 @@ from aejax.data.dataset import ImageDataset
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
-from aejax.runs.config import Config
+from aejax.runs.config import Config, check_seed
 from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.members import SEEDS, SWEEP, members, population_flags
 from aejax.runs.run import Run, load_run, run
@@ -180,8 +180,7 @@ def _sample(opened: Run, arguments: _Sample) -> None:
 
     if arguments.count < 1:
         raise UsageError(f"--count {arguments.count} is not positive")
-    if not 0 <= arguments.seed < 2**32:
-        raise UsageError(f"--seed {arguments.seed} is not within 0 and 2^32 - 1")
+    check_seed(arguments.seed)
     images = opened.sample(jax.random.key(arguments.seed), arguments.count)
     _save(opened, "samples", figures.image_grid(images))
 

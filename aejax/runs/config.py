@@ -85,8 +85,13 @@ def check_config(config: Config) -> None:
         raise UsageError(f"--devices {config.devices} is not positive")
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
-    if not 0 <= config.seed < 2**32:
-        raise UsageError(f"--seed {config.seed} is not within 0 and 2^32 - 1")
+    check_seed(config.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raises a `UsageError` for a seed that a random key cannot be made of."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed} is not within 0 and 2^32 - 1")
 
 
 def check_resumable(config: Config, saved: dict[str, object]) -> None:

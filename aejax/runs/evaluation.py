@@ -12,7 +12,6 @@ from aejax.divergences import (
     inverse_multiquadric,
     squared_mmd,
 )
-from aejax.errors import UsageError
 from aejax.evaluation.classifier import train_classifier
 from aejax.evaluation.features import frechet_distance, kernel_distance
 from aejax.evaluation.mean import mean_and_error
@@ -20,6 +19,7 @@ from aejax.evaluation.posteriors import active_units, aggregate_draws
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy
 from aejax.latents import DiagonalGaussian
 from aejax.metrics import psnr, ssim
+from aejax.runs.config import check_seed
 from aejax.runs.likelihood import Results, latent_variable_model
 from aejax.runs.run import Run
 
@@ -30,8 +30,7 @@ _STREAM = np.uint32(2**32 - 3)  # away from the streams of training states
 
 def evaluation_keys(seed: int) -> dict[str, jax.Array]:
     """A key for each part of an evaluation, apart from those of a training of the same seed."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed} is not within 0 and 2^32 - 1")
+    check_seed(seed)
     names = ("likelihood", "annealing", "latent", "samples")
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), _STREAM), len(names))
     return dict(zip(names, keys, strict=True))
