@@ -1,5 +1,6 @@
 """One step against updates written by hand, and the same step on one device and on eight."""
 
+import dataclasses
 import functools
 
 import chex
@@ -130,6 +131,15 @@ def test_the_average_follows_its_formula(decay):
     plain, _ = train(Autoencoder, optax.sgd(0.1), steps=3)
     chex.assert_trees_all_close(state.params, plain.params, rtol=1e-6)
     assert plain.ema is None
+
+
+def test_an_average_is_what_is_evaluated():
+    loss_fn, params, batch = problem(Autoencoder)
+    state = start(Autoencoder, STILL, ema=True)
+    state = dataclasses.replace(state, params=jax.tree.map(lambda leaf: leaf + 1, params))
+    loss = make_eval_step(loss_fn)(state, batch)["loss"]
+    np.testing.assert_allclose(loss, loss_fn(params, {}, batch, state.key, 0)[0], rtol=1e-6)
+    assert make_eval_step(loss_fn)(dataclasses.replace(state, ema=None), batch)["loss"] != loss
 
 
 def test_extra_and_the_step_are_passed_through():

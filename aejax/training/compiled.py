@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from aejax.data.resident import gather_batch
 from aejax.objectives import Batch
+from aejax.training import skipping
 from aejax.training.sharding import split_over_batch
 from aejax.training.state import TrainState, evaluation_key, shuffle_key
 from aejax.training.step import EvalStep, TrainStep
@@ -38,7 +39,8 @@ def epoch_order(key: jax.Array, epoch: jax.Array, num_images: int, batch_size: i
 def make_train_segment(train_step: TrainStep, mesh: Mesh) -> TrainSegment:
     """Builds the jitted `(state, totals, images, labels, order, first, last) -> (state, totals)`.
 
-    State and totals are donated. It stops after the first step whose loss is not finite.
+    State and totals are donated. It stops after the first step whose loss is not finite, or when
+    too many updates in a row were skipped.
     """
     return jax.jit(
         partial(train_batches, train_step, share=_shared_out(mesh)), donate_argnums=(0, 1)
@@ -58,19 +60,22 @@ def train_batches(
 ) -> tuple[TrainState, Totals]:
     """Batches `first` to `last` of an order, or up to the first whose loss is not finite.
 
-    `share` says how a batch lies on the devices.
+    A batch whose update is skipped does not count. `share` says how a batch lies on the devices.
     """
     Carry = tuple[jax.Array, TrainState, Totals]
 
     def going(carry: Carry) -> jax.Array:
-        index, _, totals = carry
-        return (index < last) & jnp.isfinite(totals.sums["loss"])
+        index, state, totals = carry
+        healthy = jnp.isfinite(totals.sums["loss"]) & ~skipping.gave_up(state.opt_state)
+        return (index < last) & healthy
 
     def update(carry: Carry) -> Carry:
         index, state, totals = carry
         batch = share(gather_batch(images, labels, order[index]))
         state, metrics = train_step(state, batch)
-        return index + 1, state, totals.add(metrics, float(order.shape[1]))
+        made = skipping.made(state.opt_state)
+        weight = float(order.shape[1]) * (1.0 if made is None else made)
+        return index + 1, state, totals.add(metrics, weight)
 
     _, state, totals = jax.lax.while_loop(going, update, (first, state, totals))
     return state, totals

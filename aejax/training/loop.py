@@ -16,6 +16,7 @@ from aejax.data.resident import Resident, Segment
 from aejax.data.stream import Stream
 from aejax.errors import DivergedError, UsageError
 from aejax.objectives import Batch, LossFn, Metrics
+from aejax.training import skipping
 from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
 from aejax.training.sharding import data_mesh, replicated
 from aejax.training.state import TrainState
@@ -86,13 +87,13 @@ def train(
 
     Raises:
         UsageError: if the batch is larger than the data set or not a multiple of the devices.
-        DivergedError: if a loss is not finite.
+        DivergedError: if a loss is not finite, or too many updates in a row were skipped.
     """
     num_images = len(source.dataset)
     check_batch_size(batch_size, num_images, mesh.size)
     steps_per_epoch = num_images // batch_size
     done = int(state.step)
-    empty = metric_totals(train_step, state, source.dataset.image_shape)
+    empty = metric_totals(train_step, state, source.dataset.image_shape, batch_size)
     if totals is None or done % steps_per_epoch == 0:
         totals = empty
     copied = jax.tree.map(jnp.copy, (state, totals))
@@ -116,14 +117,23 @@ def train(
             now = time.perf_counter()
             pace.adapt(segment.last - segment.first, now - start)
             seconds += now - start
-            if not np.isfinite(loss):
-                raise DivergedError(f"the loss is not finite at step {int(state.step)}")
+            _check_health(state, loss)
             batch += segment.last - segment.first
             rate = (batch - begun) * batch_size / seconds
             yield Progress(state, totals, epoch + 1, batch, steps_per_epoch, seconds, rate)
             start = time.perf_counter()
         done = (epoch + 1) * steps_per_epoch
         totals = jax.device_put(jax.tree.map(jnp.copy, empty), replicated(mesh))
+
+
+def _check_health(state: TrainState, loss: float) -> None:
+    if not np.isfinite(loss):
+        raise DivergedError(f"the loss is not finite at step {int(state.step)}")
+    if skipping.gave_up(state.opt_state):
+        raise DivergedError(
+            f"too many updates in a row were skipped, the last at step {int(state.step)}: "
+            f"{skipping.cause(state.opt_state)}"
+        )
 
 
 def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh: Mesh) -> Evaluate:
@@ -139,7 +149,7 @@ def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh:
         return state, eval_step(state, batch)
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        totals = metric_totals(as_step, state, source.dataset.image_shape)
+        totals = metric_totals(as_step, state, source.dataset.image_shape, 2)
         totals = jax.device_put(totals, replicated(mesh))
         for segment in source.segments(order, 0, lambda: steps):
             bounds = (segment.first, segment.last, segment.offset)
@@ -206,7 +216,8 @@ def epoch_records(progress: Progress, evaluate: Evaluate | None) -> list[dict[st
     """The lines that a finished epoch adds to a history: "train" and, with `evaluate`, "test"."""
     where = {"step": int(progress.state.step), "epoch": progress.epoch}
     timing = {"seconds": progress.seconds, "images_per_second": progress.images_per_second}
-    records = [where | {"split": "train"} | progress.totals.means() | timing]
+    skipped = skipping.skipped(progress.state.opt_state)
+    records = [where | {"split": "train"} | progress.totals.means() | skipped | timing]
     if evaluate is not None:
         start = time.perf_counter()
         means = evaluate(progress.state)
@@ -244,12 +255,16 @@ class _Pace:
         self.steps = max(1, min(int(wanted), 8 * steps))
 
 
-def metric_totals(step: TrainStep, state: TrainState, image_shape: tuple[int, int, int]) -> Totals:
-    """Totals of no batch, for the metrics that `step` gives; nothing is computed."""
-    # Two rows: some losses are over pairs.
+def metric_totals(
+    step: TrainStep, state: TrainState, image_shape: tuple[int, int, int], rows: int
+) -> Totals:
+    """Totals of no batch, for the metrics that `step` gives of `rows` images; nothing is computed.
+
+    Some losses are over pairs: give 2 rows at least.
+    """
     batch = {
-        "image": jax.ShapeDtypeStruct((2, *image_shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
+        "image": jax.ShapeDtypeStruct((rows, *image_shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
     }
     _, metrics = jax.eval_shape(step, state, batch)
     return zero_totals(metrics)

@@ -16,14 +16,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax.data.dataset import ImageDataset
 from aejax.objectives import LossFn
+from aejax.training import skipping
 from aejax.training.compiled import epoch_order, evaluate_batches, train_batches
 from aejax.training.loop import check_batch_size, metric_totals
 from aejax.training.members import Strategy, member_mesh, over_members
 from aejax.training.state import TrainState
-from aejax.training.step import make_eval_step, make_train_step
+from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
 from aejax.training.totals import Totals
 
 Member = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
+Steps = Callable[[Any], tuple[TrainStep, EvalStep]]
 _STEPS_PER_CALL = 500  # of all members together
 
 
@@ -34,8 +36,8 @@ class Population(NamedTuple):
         states: a `TrainState` whose every leaf has a leading axis N.
         history: one dict a line: `epoch`, `split` ("train" or "test"), and the means of every
             metric by member, lists of N.
-        diverged: by member, the step at which its loss was no longer finite, or None; it is left
-            as it was then while the others go on.
+        diverged: by member, the step at which its loss was no longer finite, or its updates were
+            skipped too often in a row, or None; it is left as it was then while the others go on.
     """
 
     states: TrainState
@@ -75,11 +77,16 @@ def fit_population(
         UsageError: if the batch is larger than the data set.
         ValueError: if the members' numbers differ or cannot be shared out.
     """
+
+    def steps(own: Any) -> tuple[TrainStep, EvalStep]:
+        loss_fn, optimizer = member(own)
+        return make_train_step(loss_fn, optimizer), make_eval_step(loss_fn)
+
     history: list[dict[str, Any]] = []
     diverged: list[int | None] = [None] * len(states.step)
     for population in train_population(
         states,
-        member,
+        steps,
         train_data,
         test_data,
         hyperparameters=hyperparameters,
@@ -95,7 +102,7 @@ def fit_population(
 
 def train_population(
     states: TrainState,
-    member: Member,
+    steps_of: Steps,
     train_data: ImageDataset,
     test_data: ImageDataset | None = None,
     *,
@@ -105,7 +112,10 @@ def train_population(
     strategy: Strategy | None = None,
     devices: int = 1,
 ) -> Iterator[Population]:
-    """`fit_population`, yielding after every epoch the states and the epoch's own lines."""
+    """`fit_population`, yielding after every epoch the states and the epoch's own lines.
+
+    `steps_of` gives the training and the evaluation step of a member, of its hyperparameters.
+    """
     strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
     mesh = member_mesh(devices)
     steps = len(train_data) // batch_size
@@ -117,9 +127,11 @@ def train_population(
     )
     own = jax.device_put(jax.tree.map(jnp.copy, hyperparameters), split)
     states = jax.device_put(jax.tree.map(jnp.copy, states), split)
-    empty = jax.device_put(_empty_totals(member, states, own, train_data, count), split)
-    run_batches = over_members(partial(_train, member), strategy, mesh, shared=2)
-    evaluate = _make_evaluate(member, test_data, batch_size, strategy, mesh)
+    empty = jax.device_put(
+        _empty_totals(steps_of, states, own, train_data, batch_size, count), split
+    )
+    run_batches = over_members(partial(_train, steps_of), strategy, mesh, shared=2)
+    evaluate = _make_evaluate(steps_of, test_data, batch_size, strategy, mesh)
     alive = np.ones(count, bool)
     at_a_time = max(1, _STEPS_PER_CALL // count)
     for epoch in range(int(states.step[0]) // steps, epochs):
@@ -134,6 +146,7 @@ def train_population(
         if evaluate is not None:
             lines.append({"epoch": epoch + 1, "split": "test"} | evaluate(states, own))
         alive &= np.all([np.isfinite(line["loss"]) for line in lines], axis=0)
+        alive &= ~np.asarray(skipping.gave_up(states.opt_state))
         yield Population(states, lines, _diverged(states, alive))
 
 
@@ -143,7 +156,7 @@ def _orders(keys: jax.Array, epoch: int, images: int, batch_size: int) -> jax.Ar
 
 
 def _train(
-    member: Member,
+    steps_of: Steps,
     images: jax.Array,
     labels: jax.Array,
     state: TrainState,
@@ -154,12 +167,12 @@ def _train(
     last: jax.Array,
 ) -> tuple[TrainState, Totals]:
     """One member's batches `first` to `last`."""
-    train_step = make_train_step(*member(hyperparameters))
+    train_step, _ = steps_of(hyperparameters)
     return train_batches(train_step, state, totals, images, labels, order, first, last)
 
 
 def _make_evaluate(
-    member: Member, data: ImageDataset | None, batch_size: int, strategy: Strategy, mesh: Mesh
+    steps_of: Steps, data: ImageDataset | None, batch_size: int, strategy: Strategy, mesh: Mesh
 ) -> Callable[[TrainState, Any], dict[str, list[float]]] | None:
     """Builds `(states, hyperparameters) -> the means of each metric by member`."""
     if data is None:
@@ -173,10 +186,8 @@ def _make_evaluate(
     def of_one(
         images: jax.Array, labels: jax.Array, order: jax.Array, state: TrainState, own: Any
     ) -> Totals:
-        loss_fn, optimizer = member(own)
-        eval_step = make_eval_step(loss_fn)
-        step = make_train_step(loss_fn, optimizer)
-        totals = metric_totals(step, state, data.image_shape)
+        step, eval_step = steps_of(own)
+        totals = metric_totals(step, state, data.image_shape, batch_size)
         place = (jnp.int32(0), jnp.int32(steps), jnp.int32(0))
         return evaluate_batches(eval_step, len(data), state, totals, images, labels, order, *place)
 
@@ -185,11 +196,16 @@ def _make_evaluate(
 
 
 def _empty_totals(
-    member: Member, states: TrainState, hyperparameters: Any, data: ImageDataset, count: int
+    steps_of: Steps,
+    states: TrainState,
+    hyperparameters: Any,
+    data: ImageDataset,
+    batch_size: int,
+    count: int,
 ) -> Totals:
     """Totals of no batch, `[count]` each."""
     first, own = jax.tree.map(lambda leaf: leaf[0], (states, hyperparameters))
-    empty = metric_totals(make_train_step(*member(own)), first, data.image_shape)
+    empty = metric_totals(steps_of(own)[0], first, data.image_shape, batch_size)
     return jax.tree.map(lambda leaf: jnp.zeros(count, leaf.dtype), empty)
 
 

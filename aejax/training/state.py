@@ -34,6 +34,11 @@ class TrainState:
     key: jax.Array
     ema: Any
 
+    @property
+    def eval_params(self) -> Any:
+        """The parameters to evaluate and to use: their average where one is kept."""
+        return self.params if self.ema is None else self.ema
+
     @classmethod
     def create(
         cls,

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from aejax.objectives import Batch, LossFn, Metrics
+from aejax.training import skipping
+from aejax.training.accumulation import accumulated
 from aejax.training.state import TrainState, evaluation_key, step_key
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -21,6 +23,7 @@ def make_train_step(
     *,
     axis_name: str | None = None,
     ema_decay: float = 0.999,
+    accumulate: int = 1,
 ) -> TrainStep:
     """Builds `train_step(state, batch) -> (state, metrics)`.
 
@@ -33,6 +36,8 @@ def make_train_step(
         optimizer: any Optax transformation.
         axis_name: the mapped axis that the batch is split over.
         ema_decay: how much of the average a step keeps, where the state has an `ema`.
+        accumulate: into how many parts, one after the other, the batch is shared out to take its
+            gradient in less memory; see `accumulated`.
     """
 
     def mean_over_axis(tree: Any) -> Any:
@@ -59,7 +64,7 @@ def make_train_step(
         return mean_over_axis(loss), (mean_over_axis(metrics), mean_over_axis(extra))
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient = jax.grad(global_loss, has_aux=True)
+        gradient = accumulated(jax.grad(global_loss, has_aux=True), accumulate)
         grads, (metrics, extra) = gradient(
             state.params, state.extra, batch, device_key(state), state.step
         )
@@ -72,6 +77,9 @@ def make_train_step(
         ema = state.ema
         if ema is not None:
             ema = optax.incremental_update(params, ema, 1 - ema_decay)
+        made = skipping.made(opt_state)
+        if made is not None:
+            extra, ema = skipping.where(made, (extra, ema), (state.extra, state.ema))
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, opt_state=opt_state, extra=extra, ema=ema
         )
@@ -83,13 +91,14 @@ def make_train_step(
 def make_eval_step(loss_fn: LossFn) -> EvalStep:
     """Builds `eval_step(state, batch, key=None) -> metrics`, the same means without an update.
 
-    Rows where `batch["mask"]` is False do not count. Without a key, the noise is that of the
-    evaluation's first batch, the same at every call.
+    They are those of the averaged parameters where the state keeps an average. Rows where
+    `batch["mask"]` is False do not count. Without a key, the noise is that of the evaluation's
+    first batch, the same at every call.
     """
 
     def eval_step(state: TrainState, batch: Batch, key: jax.Array | None = None) -> Metrics:
         key = evaluation_key(state.key, 0) if key is None else key
-        _, (metrics, _) = loss_fn(state.params, state.extra, batch, key, state.step)
+        _, (metrics, _) = loss_fn(state.eval_params, state.extra, batch, key, state.step)
         return metrics
 
     return eval_step

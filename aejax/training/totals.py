@@ -15,8 +15,9 @@ class Totals(NamedTuple):
     weight: jax.Array
 
     def add(self, metrics: Metrics, weight: jax.Array | float) -> "Totals":
-        """With one more batch, whose mean metrics stand for `weight` examples."""
-        sums = {name: self.sums[name] + weight * value for name, value in metrics.items()}
+        """With one more batch, whose mean metrics stand for `weight` examples; if for none, 0."""
+        added = {name: jnp.where(weight > 0, weight * value, 0) for name, value in metrics.items()}
+        sums = {name: self.sums[name] + value for name, value in added.items()}
         return Totals(sums, self.weight + weight)
 
     def means(self) -> dict[str, float]:

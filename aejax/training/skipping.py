@@ -1,0 +1,108 @@
+"""Updates left out because their gradient is not finite, or far larger than those before it.
+
+As in the training of large models, a gradient is judged against the norms of its predecessors
+(adaptive clipping by a quantile, Seetharaman et al. 2020, arXiv 2007.14469), but an outlier is
+dropped with its batch and not scaled: a gradient that is not finite cannot be.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+WINDOW, FEWEST = 100, 20  # norms that are remembered; those that a quantile needs
+QUANTILE = 0.9
+
+
+class SkipState(NamedTuple):
+    """The optimiser's own state, and what the gradients were like.
+
+    Attributes:
+        inner: the state of the optimiser that is guarded.
+        norms: `[WINDOW]`, the norms of the last updates made, NaN where there was none yet.
+        made: how many updates were made.
+        skipped: how many were skipped.
+        left: how many more may be skipped before one is made.
+        norm: that of the last gradient.
+        limit: the norm that it could have had at most.
+    """
+
+    inner: Any
+    norms: jax.Array
+    made: jax.Array
+    skipped: jax.Array
+    left: jax.Array
+    norm: jax.Array
+    limit: jax.Array
+
+
+def skip_outliers(
+    optimizer: optax.GradientTransformation, *, factor: float, patience: int
+) -> optax.GradientTransformation:
+    """The optimiser, which leaves out gradients whose norm is not finite or an outlier.
+
+    An outlier is larger than `factor` times the 0.9 quantile of the norms of the last 100 updates
+    made; before the 20th, no finite gradient is one. Neither parameters nor the optimiser's state
+    change then.
+
+    Args:
+        optimizer: what is guarded; it stands innermost, so give the whole chain.
+        factor: how far above the quantile an outlier begins.
+        patience: how many updates in a row may be skipped; see `gave_up`.
+    """
+
+    def init(params: Any) -> SkipState:
+        zero, none = jnp.zeros((), jnp.int32), jnp.full(WINDOW, jnp.nan, jnp.float32)
+        left = jnp.full((), patience, jnp.int32)
+        norm, limit = jnp.zeros((), jnp.float32), jnp.full((), jnp.inf, jnp.float32)
+        return SkipState(optimizer.init(params), none, zero, zero, left, norm, limit)
+
+    def update(grads: Any, state: SkipState, params: Any = None) -> tuple[Any, SkipState]:
+        norm = optax.tree.norm(grads).astype(jnp.float32)
+        limit = jnp.where(
+            state.made < FEWEST, jnp.inf, factor * jnp.nanquantile(state.norms, QUANTILE)
+        )
+        make = jnp.isfinite(norm) & (norm <= limit)
+        updates, inner = optimizer.update(grads, state.inner, params)
+        norms = state.norms.at[state.made % WINDOW].set(norm)
+        zeros = jax.tree.map(jnp.zeros_like, updates)
+        updates, inner, norms = where(
+            make, (updates, inner, norms), (zeros, state.inner, state.norms)
+        )
+        one = make.astype(jnp.int32)
+        left = jnp.where(make, patience, state.left - 1).astype(jnp.int32)
+        counts = (state.made + one, state.skipped + 1 - one, left)
+        return updates, SkipState(inner, norms, *counts, norm, limit.astype(jnp.float32))
+
+    return optax.GradientTransformation(init, update)
+
+
+def where(condition: jax.Array, new: Any, old: Any) -> Any:
+    """The leaves of `new` where the scalar `condition` holds, else those of `old`."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def made(opt_state: Any) -> jax.Array | None:
+    """Whether the last update was made; None for an optimiser that skips none."""
+    if not isinstance(opt_state, SkipState):
+        return None
+    return jnp.isfinite(opt_state.norm) & (opt_state.norm <= opt_state.limit)
+
+
+def gave_up(opt_state: Any) -> jax.Array:
+    """Whether more updates in a row were skipped than the patience allows."""
+    return opt_state.left <= 0 if isinstance(opt_state, SkipState) else jnp.zeros((), bool)
+
+
+def skipped(opt_state: Any) -> dict[str, int]:
+    """How many updates were skipped so far, as a metric; none for an optimiser that skips none."""
+    return {"skipped": int(opt_state.skipped)} if isinstance(opt_state, SkipState) else {}
+
+
+def cause(opt_state: SkipState) -> str:
+    """Why the last update was skipped."""
+    norm, limit = float(opt_state.norm), float(opt_state.limit)
+    if not jnp.isfinite(norm):
+        return f"the gradient's norm is {norm}"
+    return f"the gradient's norm {norm:.4g} is an outlier, over {limit:.4g}"
