@@ -81,8 +81,8 @@ class Config(CommonConfig):
         """Model, losses, phases and figures for images of `(H, W, C)`."""
         self.check()
         hidden, decoder = nets.mlp_pair(image_shape, self.hidden)
-        encoder = nn.Sequential([hidden, nn.Dense(self.latent_dim)])
-        model = models.functions(models.Autoencoder(encoder, decoder))
+        encoder = self.computed(nn.Sequential([hidden, nn.Dense(self.latent_dim)]))
+        model = models.functions(models.Autoencoder(encoder, self.computed(decoder)))
         network = nn.Sequential([nets.MLPEncoder(self.discriminator), nn.Dense(1)])
 
         def init(key: jax.Array, x: jax.Array) -> Any:

@@ -114,7 +114,7 @@ def results(
     model: models.ConditionalVAE, run: Run, train: ImageDataset, test: ImageDataset
 ) -> dict[str, float]:
     """Whether samples show the class asked for, and what z alone still says of it."""
-    codes = run.recipe.sample_prior(run.state.params, jax.random.key(1), 1000)  # type: ignore[misc]
+    codes = run.recipe.sample_prior(run.state.eval_params, jax.random.key(1), 1000)  # type: ignore[misc]
     asked = np.argmax(codes[:, model.latent_dim :], axis=-1)
     classifier = train_classifier(train)
 
@@ -122,7 +122,7 @@ def results(
         posterior = jax.jit(partial(model.apply, method="encode"))
         images = data.images[:10_000] / jnp.float32(255)
         return np.asarray(
-            posterior({"params": run.state.params}, images, data.labels[:10_000]).mean
+            posterior({"params": run.state.eval_params}, images, data.labels[:10_000]).mean
         )
 
     guessed = np.argmax(run.encode(test.images)[:, model.latent_dim :], axis=-1)

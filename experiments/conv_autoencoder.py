@@ -57,9 +57,8 @@ class Config(CommonConfig):
                 f"--latent-dim {self.latent_dim} is not positive: leave it out to have the maps "
                 "as the code"
             )
-        encoder, decoder = nets.pooled_pair(
-            image_shape, CHANNELS, dense=self.latent_dim is not None
-        )
+        pair = nets.pooled_pair(image_shape, CHANNELS, dense=self.latent_dim is not None)
+        encoder, decoder = map(self.computed, pair)
         model = models.functions(models.Autoencoder(encoder, decoder, self.latent_dim))
         likelihood = likelihoods.bernoulli()
         return Recipe(

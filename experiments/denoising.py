@@ -60,7 +60,7 @@ class Config(RunConfig):
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         check_window(image_shape)
-        encoder, decoder = nets.pooled_pair(image_shape, dense=False)
+        encoder, decoder = map(self.computed, nets.pooled_pair(image_shape, dense=False))
         model = models.functions(models.Autoencoder(encoder, decoder))
         likelihood = likelihoods.bernoulli()
         return Recipe(

@@ -62,7 +62,7 @@ class Config(BaseConfig):
     def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
         """Model, loss, ladder and figures for images of `(H, W, C)`."""
         self.check()
-        encoder, decoder = nets.mlp_pair(image_shape, self.hidden, nn.tanh)
+        encoder, decoder = map(self.computed, nets.mlp_pair(image_shape, self.hidden, nn.tanh))
         vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
         model = models.functions(vae)
         functions = models.latent_variable_model(vae, likelihood)

@@ -51,7 +51,7 @@ class Config(CommonConfig):
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         if self.latent_dim < 1:
             raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
-        encoder, decoder = strided_pair(image_shape)
+        encoder, decoder = map(self.computed, strided_pair(image_shape))
         vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
         model = models.functions(vae)
 
@@ -89,7 +89,7 @@ def pictures(
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
     yield "samples", figures.image_grid(run.sample(jax.random.key(run.config.seed), 64))
-    posterior = jax.jit(lambda x: model.encode(run.state.params, as_float(x)))
+    posterior = jax.jit(lambda x: model.encode(run.state.eval_params, as_float(x)))
     yield "information", information(posterior(test.images[:10_000]))
     if run.history:
         yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))

@@ -82,7 +82,7 @@ def opened(arguments: Arguments) -> Run:
 def prior_codes(run: Run, key: jax.Array, count: int) -> np.ndarray:
     """Draws of the run's prior, `[count, D]`."""
     assert run.recipe.sample_prior is not None
-    return np.asarray(run.recipe.sample_prior(run.state.params, key, count))
+    return np.asarray(run.recipe.sample_prior(run.state.eval_params, key, count))
 
 
 def judged(probabilities: np.ndarray) -> Row:

@@ -52,10 +52,11 @@ class Config(CommonConfig):
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         if self.latent_dim < 1:
             raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
-        encoder, decoder = {
+        pair = {
             "dense": lambda: nets.mlp_pair(image_shape, (512,)),
             "conv": lambda: nets.pooled_pair(image_shape, (16, 8, 8)),
         }[self.net]()
+        encoder, decoder = map(self.computed, pair)
         vae = models.VAE(encoder, decoder, self.latent_dim)
         model = models.functions(vae)
         make_loss = slipped_vae if self.slip else objectives.vae

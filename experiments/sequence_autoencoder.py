@@ -58,7 +58,7 @@ class Config(CommonConfig):
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`, H steps of W C values."""
         self.check()
-        encoder, decoder = recurrent_pair(image_shape, self.cell, self.width)
+        encoder, decoder = map(self.computed, recurrent_pair(image_shape, self.cell, self.width))
         if self.likelihood == "gaussian_learned":
             decoder = nets.LearnedScale(decoder)
         p_x = getattr(likelihoods, self.likelihood)()

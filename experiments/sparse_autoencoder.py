@@ -67,8 +67,8 @@ class Config(CommonConfig):
             "contractive": lambda: SigmoidEncoder(self.latent_dim),
         }
         dense = nets.MLPEncoder((*hidden, self.latent_dim))
-        encoder = encoders.get(self.kind, lambda: dense)()
-        decoder = nets.MLPDecoder(tuple(reversed(hidden)), image_shape)
+        encoder = self.computed(encoders.get(self.kind, lambda: dense)())
+        decoder = self.computed(nets.MLPDecoder(tuple(reversed(hidden)), image_shape))
         model = models.functions(models.Autoencoder(encoder, decoder))
         loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
         return Recipe(

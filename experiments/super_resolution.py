@@ -54,7 +54,7 @@ class Config(CommonConfig):
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         check_sides(image_shape, self.factor)
-        network = {
+        net = {
             "bottleneck": lambda: bottleneck(image_shape, self.factor),
             "residual": lambda: Residual(self.factor),
         }[self.net]()
@@ -65,6 +65,7 @@ class Config(CommonConfig):
             "bottleneck": (bernoulli_log_prob, jax.nn.sigmoid),
             "residual": (lambda y, x: gaussian_log_prob(y, jnp.log(0.1), x), lambda y: y),
         }[self.net]
+        network = self.computed(net)
         apply: Any = network.apply
         return Recipe(
             init=lambda key, x: network.init(key, shrink(x, self.factor))["params"],

@@ -20,7 +20,8 @@ from aejax import latents, models, objectives
 from aejax.runs import directory as files
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
-from aejax.runs.recipe import Recipe, scheduled
+from aejax.runs.optimisation import optimised
+from aejax.runs.recipe import Recipe
 
 SMALL = ["--hidden", "16", "--epochs", "2", "--batch-size", "400", "--checkpoint-every", "1"]
 
@@ -276,7 +277,8 @@ def test_resuming_with_another_architecture_names_the_fields(capsys):
 
 
 def test_a_cosine_rises_falls_and_ends_at_zero():
-    recipe = scheduled(config(learning_rate=0.5).build((28, 28, 1)), "cosine", 200)
+    given = config(learning_rate=0.5, schedule="cosine")
+    recipe = optimised(given.build((28, 28, 1)), given, 200)
     params = {"w": jnp.zeros(())}
     state, rates = recipe.optimizer.init(params), []
     for _ in range(200):

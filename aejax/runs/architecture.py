@@ -58,7 +58,7 @@ class ArchitectureConfig(Config):
             "mlp": lambda: nets.mlp_pair(outputs_shape, self.hidden),
             "conv": lambda: nets.conv_pair(outputs_shape, self.channels),
         }
-        encoder, decoder = pairs[self.net]()
+        encoder, decoder = map(self.computed, pairs[self.net]())
         if self.likelihood == "gaussian_learned":
             decoder = nets.LearnedScale(decoder)
         return encoder, decoder

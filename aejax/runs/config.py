@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import flax.linen as nn
+import jax.numpy as jnp
+
 from aejax.errors import UsageError
+from aejax.nets.compute import Computed
+from aejax.runs.optimisation import check_optimisation
 from aejax.runs.recipe import Recipe
 
 
@@ -43,6 +48,23 @@ class Config:
     """Devices that share each batch. Default: all."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; the last 3 and the best are kept."""
+    clip_norm: float | None = None
+    """Largest norm of a gradient, to which a larger one is scaled down. Default: none."""
+    weight_decay: float = 0.0
+    """Decay of kernels a step, times the learning rate, apart from the gradient (AdamW)."""
+    ema: float | None = None
+    """Decay of a moving average of the parameters, which is then what is evaluated and used."""
+    skip_above: float | None = None
+    """Skip updates whose gradient's norm is not finite or over this many times the 0.9 quantile of
+    the last 100. Default: none is skipped."""
+    skip_at_most: int = 20
+    """How many may be skipped in a row."""
+    accumulate: int = 1
+    """Parts of a batch whose gradients are taken one after the other, in less memory."""
+    remat: bool = False
+    """Compute activations anew for the gradient and keep none: less memory, a third slower."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of encoder and decoder; parameters, latents and losses are float32."""
 
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """The model, loss, optimiser and figures for images of `(H, W, C)`.
@@ -55,6 +77,13 @@ class Config:
     def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
         """`build`, for experiments whose loss depends on how many training images there are."""
         return self.build(image_shape)
+
+    def computed(self, net: nn.Module) -> nn.Module:
+        """The net, computed as --precision and --remat ask."""
+        if self.precision == "float32" and not self.remat:
+            return net
+        dtype = {"float32": jnp.float32, "bf16": jnp.bfloat16}[self.precision]
+        return Computed(net, dtype, self.remat)
 
     def steps(self, train_images: int) -> int:
         """The updates of the whole training."""
@@ -85,6 +114,7 @@ def check_config(config: Config) -> None:
         raise UsageError(f"--devices {config.devices} is not positive")
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
+    check_optimisation(config)
     check_seed(config.seed)
 
 

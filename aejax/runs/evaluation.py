@@ -42,7 +42,7 @@ def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
     draw_key, code_key, prior_key, other_key = jax.random.split(key, 4)
     posterior = posteriors(run, test.images[:_PROBED])
     kl = np.asarray(gaussian_kl_per_dimension(*posterior))
-    prior = model.prior(run.state.params)
+    prior = model.prior(run.state.eval_params)
     draws = aggregate_draws(posterior, prior, draw_key, min(_COMPARED, len(kl)))
     some = DiagonalGaussian(*(a[:_COMPARED] for a in posterior))
     codes = some.sample(code_key)

@@ -35,7 +35,7 @@ def likelihood_results(
     Raises:
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
-    model, params = latent_variable_model(run), run.state.params
+    model, params = latent_variable_model(run), run.state.eval_params
     x = as_float(jnp.asarray(test.images))
     least = sample_bytes(model, params, x[:1])
     if memory is not None and memory < least:
@@ -74,7 +74,7 @@ def annealing_results(
     Raises:
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
-    model, params = latent_variable_model(run), run.state.params
+    model, params = latent_variable_model(run), run.state.eval_params
     if images < 2:
         raise UsageError(f"--annealing-images {images} is less than 2: an error needs two")
     x = as_float(jnp.asarray(test.images[:images]))

@@ -59,7 +59,7 @@ def _active_units(recipe: Recipe, population: Population, test: ImageDataset) ->
     def of_one(params: Any) -> jax.Array:
         return jnp.sum(active_units(model.encode(params, x)))
 
-    count, params = len(population.diverged), population.states.params
+    count, params = len(population.diverged), population.states.eval_params
     return [int(of_one(jax.tree.map(lambda a, i=i: a[i], params))) for i in range(count)]
 
 

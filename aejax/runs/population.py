@@ -22,8 +22,8 @@ from aejax.runs.run import build_recipe, check_labels, initial_state
 from aejax.runs.train import streams
 from aejax.training.loop import check_batch_size, metric_totals
 from aejax.training.members import stack_states
-from aejax.training.population import Member, Population, train_population
-from aejax.training.step import make_train_step
+from aejax.training.population import Population, Steps, train_population
+from aejax.training.step import EvalStep, TrainStep, make_eval_step
 
 Record = dict[str, Any]
 
@@ -54,13 +54,18 @@ def run_population(configs: Sequence[Config]) -> list[Record]:
     if recipes[0].train_step is not None:
         raise UsageError(f"{first.name}.py has a step of its own: train its members alone")
     states = [initial_state(c, r, train) for c, r in zip(configs, recipes, strict=True)]
+    if len({jax.tree.structure(state) for state in states}) > 1:
+        raise UsageError(
+            f"--sweep of {', '.join(names)} begins at 0, which leaves a part of the optimiser out: "
+            "begin above it"
+        )
     own = {n: jnp.array([numbers(c)[n] for c in configs], jnp.float32) for n in names}
-    member = _member(first, own, states[0], train)
+    steps = _steps(first, own, states[0], train)
     test = recipes[0].observe(test)
     begun = time.perf_counter()
     calls = train_population(
         stack_states(states),
-        member,
+        steps,
         train,
         test,
         hyperparameters=own,
@@ -105,18 +110,18 @@ def _check(configs: Sequence[Config]) -> None:
     files.check_directory(first.directory(), resume=False)
 
 
-def _member(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDataset) -> Member:
-    """Numbers of a member -> its loss and optimiser; a `UsageError` where they cannot be traced."""
+def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDataset) -> Steps:
+    """Numbers of a member -> its steps; a `UsageError` where they cannot be traced."""
 
-    def member(own: dict[str, jax.Array]) -> tuple[Any, Any]:
+    def steps(own: dict[str, jax.Array]) -> tuple[TrainStep, EvalStep]:
         config: Any = first
         for name, value in own.items():
             config = with_number(config, name, value)
         recipe = build_recipe(config, train.image_shape, len(train))
-        return recipe.loss_fn, recipe.optimizer
+        return recipe.step(), make_eval_step(recipe.loss_fn)
 
     def traced(own: dict[str, jax.Array], state: Any) -> Any:
-        return metric_totals(make_train_step(*member(own)), state, train.image_shape)
+        return metric_totals(steps(own)[0], state, train.image_shape, first.batch_size)
 
     try:
         jax.eval_shape(traced, {name: values[0] for name, values in own.items()}, state)
@@ -125,7 +130,7 @@ def _member(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDa
             f"{', '.join(own)} cannot all differ between members of {first.name}.py: a check or a "
             "shape depends on one; train runs alone"
         ) from error
-    return member
+    return steps
 
 
 def _trained(

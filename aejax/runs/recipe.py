@@ -36,6 +36,8 @@ class Recipe:
         epoch_figures: (params, test data) -> named figures that every epoch leaves, in
             `figures/epochs/NAME_EPOCH.png`.
         classes: how many classes the labels must be of, where the model is given them.
+        ema_decay: of the parameters' moving average, or None to keep none.
+        accumulate: into how many parts a batch is shared out for its gradient.
         train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
             losses; `optimizer.init` still makes the optimiser's state.
         extra: the state's `extra` before the first step, where the loss keeps something there.
@@ -54,6 +56,8 @@ class Recipe:
     results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
     epoch_figures: "Callable[[Any, ImageDataset], Iterator[tuple[str, Figure]]] | None" = None
     classes: int | None = None
+    ema_decay: float | None = None
+    accumulate: int = 1
     train_step: TrainStep | None = None
     extra: Any = None
     latent_variable_model: LatentVariableModel | None = None
@@ -61,21 +65,9 @@ class Recipe:
 
     def step(self) -> TrainStep:
         """The update: (state, batch) -> (state, metrics)."""
-        return self.train_step or make_train_step(self.loss_fn, self.optimizer)
-
-
-def scheduled(recipe: Recipe, schedule: str, steps: int) -> Recipe:
-    """The recipe with every update scaled by a schedule from 0 to 1 and down to 0 over `steps`.
-
-    The updates of Adam and its kin are proportional to the learning rate, so this schedules it.
-
-    Raises:
-        ValueError: for a schedule other than "constant" where the recipe has a step of its own.
-    """
-    if schedule == "constant":
-        return recipe
-    if recipe.train_step is not None:
-        raise ValueError(f"--schedule {schedule} is not for models of several losses: leave it out")
-    factor = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(steps // 50, 1), max(steps, 2))
-    optimizer = optax.chain(recipe.optimizer, optax.scale_by_schedule(factor))
-    return dataclasses.replace(recipe, optimizer=optimizer)
+        if self.train_step is not None:
+            return self.train_step
+        decay = 0.0 if self.ema_decay is None else self.ema_decay
+        return make_train_step(
+            self.loss_fn, self.optimizer, ema_decay=decay, accumulate=self.accumulate
+        )

@@ -19,7 +19,8 @@ from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_config, check_resumable, from_json, to_json
-from aejax.runs.recipe import Recipe, scheduled
+from aejax.runs.optimisation import optimised
+from aejax.runs.recipe import Recipe
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
@@ -85,7 +86,7 @@ class Run:
         """
         if self.recipe.sample_prior is None:
             raise UsageError(f"{self.config.name} has no prior to sample from: train a VAE")
-        return self.decode(self.recipe.sample_prior(self.state.params, key, n))
+        return self.decode(self.recipe.sample_prior(self.state.eval_params, key, n))
 
     def evaluate(self, data: ImageDataset) -> dict[str, float]:
         """The metrics' means over a data set, nats per image."""
@@ -101,7 +102,7 @@ class Run:
         """A function of (params, rows) on all rows of `x`, a thousand of them at a time."""
         compiled = jax.jit(lambda params, rows: function(params, as_float(rows)))
         parts = [
-            np.asarray(compiled(self.state.params, x[i : i + _ROWS]))
+            np.asarray(compiled(self.state.eval_params, x[i : i + _ROWS]))
             for i in range(0, max(1, len(x)), _ROWS)
         ]
         return np.concatenate(parts)
@@ -187,7 +188,7 @@ def build_recipe(config: Config, image_shape: tuple[int, int, int], train_images
     """
     try:
         recipe = config.build_for(image_shape, train_images)
-        return scheduled(recipe, config.schedule, config.steps(train_images))
+        return optimised(recipe, config, config.steps(train_images))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -207,7 +208,8 @@ def initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainSt
     """The state before the first step, of the configuration's seed."""
     init_key, state_key = jax.random.split(jax.random.key(config.seed))
     params = jax.jit(recipe.init)(init_key, jnp.zeros((1, *data.image_shape)))
-    return TrainState.create(params, recipe.optimizer, state_key, extra=recipe.extra)
+    ema = recipe.ema_decay is not None
+    return TrainState.create(params, recipe.optimizer, state_key, extra=recipe.extra, ema=ema)
 
 
 def describe(config: Config, data: ImageDataset) -> dict[str, Any]:

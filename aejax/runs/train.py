@@ -99,7 +99,9 @@ def checkpoint_like(
     recipe: Recipe, state: TrainState, image_shape: tuple[int, int, int]
 ) -> Checkpoint:
     """A checkpoint of the structure that this recipe's runs save."""
-    return Checkpoint(state, metric_totals(recipe.step(), state, image_shape))
+    return Checkpoint(
+        state, metric_totals(recipe.step(), state, image_shape, 2 * recipe.accumulate)
+    )
 
 
 def streams(config: Config, dataset: ImageDataset) -> bool:
@@ -132,7 +134,7 @@ def _draw_epoch(recipe: Recipe, progress: Progress, test_data: ImageDataset, fol
     if recipe.epoch_figures is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in recipe.epoch_figures(progress.state.params, test_data):
+    for name, figure in recipe.epoch_figures(progress.state.eval_params, test_data):
         figure.savefig(folder / f"{name}_{progress.epoch:03d}.png", dpi=150)
 
 
