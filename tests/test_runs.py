@@ -157,14 +157,14 @@ def test_a_signal_saves_in_mid_epoch_and_resuming_is_exact(sent, status, monkeyp
     before = signal.getsignal(sent)
     aejax.run(config(workdir="whole"))
     monkeypatch.setattr("aejax.training.loop._Pace.__call__", lambda self: 3)
-    show = shown.Bar.show
+    show = shown.Log.show
 
     def press(self, progress):
         show(self, progress)
         if int(progress.state.step) == 13:
             os.kill(os.getpid(), sent)
 
-    monkeypatch.setattr(shown.Bar, "show", press)
+    monkeypatch.setattr(shown.Log, "show", press)
     with pytest.raises(SystemExit) as exit_:
         train("--workdir", "stopped")
     assert exit_.value.code == status
@@ -172,7 +172,7 @@ def test_a_signal_saves_in_mid_epoch_and_resuming_is_exact(sent, status, monkeyp
     assert "stopped in epoch 2 at step 13, saved; go on with" in err
     assert "--resume" in err
     assert "Traceback" not in err
-    monkeypatch.setattr(shown.Bar, "show", show)
+    monkeypatch.setattr(shown.Log, "show", show)
     train("--workdir", "stopped", "--resume")
     whole, stopped = aejax.load_run("whole", Config), aejax.load_run("stopped", Config)
     chex.assert_trees_all_equal(whole.state.params, stopped.state.params)
@@ -228,7 +228,7 @@ def test_the_loss_becoming_nan_names_step_and_checkpoint(capsys):
         (["--hidden", "0"], "hidden (0,) has a width that is not positive"),
         (["--net", "conv", "--channels", "4", "4", "4"], "must be multiples of 8"),
         (["--likelihood", "gaussian", "--sigma", "0"], "sigma 0.0 is not positive"),
-        (["--devices", "9"], "--devices 9 is not within 1 and the 8 at hand"),
+        (["--devices", "9"], "--devices 9 is more than the 8 devices at hand"),
         (["--devices", "8", "--batch-size", "100"], "is not a multiple of the 8 devices"),
         (["--net", "mpl"], "Expected one of ('mlp', 'conv'); see small.py --help"),
         (["--epoch", "3"], "Unrecognized options: --epoch, 3; did you mean --epochs?"),

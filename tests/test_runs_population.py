@@ -42,7 +42,7 @@ def test_seeds_and_sweeps_multiply():
         (
             None,
             ["gamma=1:2:log:3"],
-            "there is no number gamma; there are learning_rate, sigma, beta",
+            "there is no number gamma; there are learning_rate, weight_decay, sigma, beta",
         ),
         (None, ["latent_dim=1:8:linear:4"], "there is no number latent_dim"),
         (None, ["beta=0:2:log:3"], "a log scale needs two positive ends"),

@@ -18,7 +18,7 @@ from aejax.training.sharding import data_mesh, replicated, split_over_batch
 from aejax.training.state import TrainState, evaluation_key
 from aejax.training.step import make_eval_step, make_train_step
 
-SHAPE, DEVICES = (4, 4, 1), 8
+SHAPE, DEVICES, STEPS = (4, 4, 1), 8, 20
 ADAM, STILL = optax.adam(1e-2), optax.sgd(0.0)
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}  # in double precision
 
@@ -162,7 +162,7 @@ def pmapped(step, state, batch):
     state = jax.tree.map(lambda a: jnp.broadcast_to(a, (DEVICES, *a.shape)), state)
     batch = jax.tree.map(lambda a: a.reshape(DEVICES, -1, *a.shape[1:]), batch)
     step = jax.pmap(step, axis_name="data")
-    for _ in range(5):
+    for _ in range(STEPS):
         state, metrics = step(state, batch)
     for tree in (state.params, state.opt_state, metrics):
         for leaf in map(np.asarray, jax.tree.leaves(tree)):
@@ -173,7 +173,7 @@ def pmapped(step, state, batch):
 def shard_mapped(step, state, batch):
     mesh = data_mesh()
     step = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(P(), P("data")), out_specs=(P(), P())))
-    for _ in range(5):
+    for _ in range(STEPS):
         state, metrics = step(state, batch)
     return state.params, metrics
 
@@ -186,7 +186,7 @@ def sharded(step, state, batch):
     )
     assert len(batch["image"].addressable_shards) == DEVICES
     step = jax.jit(step)
-    for _ in range(5):
+    for _ in range(STEPS):
         state, metrics = step(state, batch)
     return state.params, metrics
 
@@ -195,7 +195,7 @@ def sharded(step, state, batch):
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.05), ADAM], ids=["sgd", "adam"])
 def test_eight_devices_equal_one(double, run, optimizer):
     loss_fn, _, batch = problem(Autoencoder)
-    one, one_metrics = train(Autoencoder, optimizer)
+    one, one_metrics = train(Autoencoder, optimizer, STEPS)
     axis_name = None if run is sharded else "data"
     step = make_train_step(loss_fn, optimizer, axis_name=axis_name)
     params, metrics = run(step, start(Autoencoder, optimizer), batch)

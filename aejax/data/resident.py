@@ -1,7 +1,7 @@
 """Data that stays on the device as uint8."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +9,20 @@ import numpy as np
 
 from aejax.data.dataset import ImageDataset
 
+Arrays = tuple[Any, ...]
+
 
 class Segment(NamedTuple):
     """Consecutive batches that one compiled call runs.
 
     Attributes:
-        images: `[N, H, W, C]`, uint8.
-        labels: `[N]`, int32.
-        order: `[S, B]`, int32: batch i is `images[order[i]]`.
+        arrays: on the devices; the source's `take(arrays, index)` makes batch `index` of them.
         first: the first batch to run.
         last: one past the last batch to run.
-        offset: where batch 0 of `order` stands in its epoch.
+        offset: where batch 0 stands in its epoch.
     """
 
-    images: jax.Array | np.ndarray
-    labels: jax.Array | np.ndarray
-    order: jax.Array | np.ndarray
+    arrays: Arrays
     first: int
     last: int
     offset: int
@@ -45,12 +43,22 @@ class Resident:
 
     def __init__(self, dataset: ImageDataset, sharding: jax.sharding.Sharding | None = None):
         self.dataset = dataset
+        self._sharding = sharding
         self._images = jax.device_put(np.asarray(dataset.images), sharding)
         self._labels = jax.device_put(np.asarray(dataset.labels), sharding)
 
-    def segments(self, order: jax.Array, first: int, pace: Callable[[], int]) -> Iterator[Segment]:
+    @staticmethod
+    def take(arrays: Arrays, index: jax.Array) -> dict[str, jax.Array]:
+        """Batch `index` of images `[N, H, W, C]`, labels `[N]` and an order `[S, B]`."""
+        images, labels, order = arrays
+        return gather_batch(images, labels, order[index])
+
+    def segments(
+        self, order: np.ndarray | jax.Array, first: int, pace: Callable[[], int]
+    ) -> Iterator[Segment]:
         """Batches `first` to the end of `order` `[S, B]`, at most `pace()` of them at a time."""
+        arrays = (self._images, self._labels, jax.device_put(order, self._sharding))
         while first < order.shape[0]:
             last = min(order.shape[0], first + max(1, pace()))
-            yield Segment(self._images, self._labels, order, first, last, 0)
+            yield Segment(arrays, first, last, 0)
             first = last

@@ -1,17 +1,20 @@
 """Data that stays on disk: grain reads chunks of batches ahead of the device.
 
 A chunk holds as many batches as fit in `CHUNK_BYTES`; at most `PREFETCH` chunks wait, so memory is
-bounded by these two and not by the data set.
+bounded by these two and not by the data set. Of several processes, each reads the images of its own
+devices alone.
 """
 
 from collections.abc import Callable, Iterator
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax.data.dataset import ImageDataset
-from aejax.data.resident import Segment
+from aejax.data.resident import Arrays, Segment
 
 CHUNK_BYTES = 8 * 2**20
 PREFETCH = 2
@@ -31,9 +34,8 @@ class _Chunks:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         batches = self._order[self._starts[index] :][: self._per_chunk]
-        wanted = batches.reshape(-1)
         # The last chunk is filled up with the first image: one shape, one compilation.
-        wanted = np.pad(wanted, (0, self._per_chunk * batches.shape[1] - len(wanted)))
+        wanted = np.pad(batches, ((0, self._per_chunk - len(batches)), (0, 0)))
         return {
             "images": self._dataset.images[wanted],
             "labels": self._dataset.labels[wanted],
@@ -45,18 +47,39 @@ class _Chunks:
 class Stream:
     """A data set on disk; a segment is one chunk, read ahead by a grain thread."""
 
-    def __init__(self, dataset: ImageDataset, sharding: jax.sharding.Sharding | None = None):
+    def __init__(self, dataset: ImageDataset, mesh: Mesh):
         self.dataset = dataset
-        self._sharding = sharding
+        self._sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
 
-    def segments(self, order: jax.Array, first: int, pace: Callable[[], int]) -> Iterator[Segment]:
+    @staticmethod
+    def take(arrays: Arrays, index: jax.Array) -> dict[str, jax.Array]:
+        """Batch `index` of images `[S, B, H, W, C]` and labels `[S, B]`."""
+        images, labels = arrays
+        pixels = images[index].reshape(images.shape[1], -1).astype(jnp.float32) / 255
+        return {"image": pixels.reshape(images.shape[1:]), "label": labels[index]}
+
+    def segments(
+        self, order: np.ndarray | jax.Array, first: int, pace: Callable[[], int]
+    ) -> Iterator[Segment]:
         """Batches `first` to the end of `order` `[S, B]`, a chunk at a time; `pace` is not used."""
         steps, batch_size = order.shape
         image_bytes = self.dataset.images[0].nbytes
         per_chunk = max(1, min(steps, CHUNK_BYTES // (batch_size * image_bytes)))
-        source = _Chunks(self.dataset, np.asarray(order), first, per_chunk)
-        within = np.arange(per_chunk * batch_size, dtype=np.int32).reshape(per_chunk, batch_size)
+        shape = (per_chunk, batch_size)
+        own = self._own_columns(shape)
+        source = _Chunks(self.dataset, np.asarray(order)[:, own], first, per_chunk)
         reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)
         for chunk in grain.MapDataset.source(source).to_iter_dataset(reading):
-            images, labels = jax.device_put((chunk["images"], chunk["labels"]), self._sharding)
-            yield Segment(images, labels, within, 0, int(chunk["batches"]), int(chunk["offset"]))
+            arrays = tuple(
+                jax.make_array_from_process_local_data(
+                    self._sharding, chunk[name], (*shape, *chunk[name].shape[2:])
+                )
+                for name in ("images", "labels")
+            )
+            yield Segment(arrays, 0, int(chunk["batches"]), int(chunk["offset"]))
+
+    def _own_columns(self, shape: tuple[int, int]) -> slice:
+        """The columns of an order `[S, B]` that lie on this process's devices."""
+        indices = self._sharding.addressable_devices_indices_map(shape).values()
+        columns = [index[1].indices(shape[1]) for index in indices if index is not None]
+        return slice(min(c[0] for c in columns), max(c[1] for c in columns))

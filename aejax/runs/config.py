@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from aejax.errors import UsageError
 from aejax.nets.compute import Computed
+from aejax.runs.distributed import check_distributed
 from aejax.runs.optimisation import check_optimisation
 from aejax.runs.recipe import Recipe
 
@@ -46,6 +47,15 @@ class Config:
     """Keep the images on the device, or stream them from disk. auto: by their size."""
     devices: int | None = None
     """Devices that share each batch. Default: all."""
+    mesh: str | None = None
+    """data=4,model=2: 4 times 2 devices; the 4 share each batch, the 2 the columns of kernels of
+    128 or more."""
+    coordinator: str | None = None
+    """host:port of the first of several processes, or auto on TPU pods, Slurm and Open MPI."""
+    process_id: int | None = None
+    """Which of the processes this is, from 0."""
+    num_processes: int | None = None
+    """How many there are."""
     checkpoint_every: int = 10
     """Epochs between checkpoints; the last 3 and the best are kept."""
     clip_norm: float | None = None
@@ -101,7 +111,19 @@ class Config:
 
 # What may change when a run is resumed: none of it changes what the finished epochs computed.
 RESUMABLE = frozenset(
-    {"data_dir", "epochs", "workdir", "resume", "data", "devices", "checkpoint_every"}
+    {
+        "data_dir",
+        "epochs",
+        "workdir",
+        "resume",
+        "data",
+        "devices",
+        "mesh",
+        "coordinator",
+        "process_id",
+        "num_processes",
+        "checkpoint_every",
+    }
 )
 
 
@@ -110,8 +132,7 @@ def check_config(config: Config) -> None:
     for field in ("epochs", "batch_size", "checkpoint_every"):
         if getattr(config, field) < 1:
             raise UsageError(f"{_flag(field)} {getattr(config, field)} is not positive")
-    if config.devices is not None and config.devices < 1:
-        raise UsageError(f"--devices {config.devices} is not positive")
+    check_distributed(config)
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
     check_optimisation(config)

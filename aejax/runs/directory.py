@@ -96,6 +96,18 @@ def _made(directory: Path) -> Iterator[None]:
         ) from error
 
 
+def last_checkpoint(directory: Path) -> str:
+    """What there is to go on from, said to whom a run is lost."""
+    folder = directory / CHECKPOINTS
+    steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    if not steps:
+        return f"no checkpoint was saved yet in {directory}"
+    return (
+        f"the last checkpoint, step {max(steps)}, is kept in {directory}; "
+        "start all processes again with --resume"
+    )
+
+
 def _write_config(directory: Path, config: dict[str, Any]) -> None:
     versions = {"python": sys.version.split()[0]}
     for package in _PACKAGES:

@@ -13,6 +13,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came, and what there was is saved."""
 
 
+# By how much they weigh where several processes are told different things.
+REASONS: tuple[type[KeyboardInterrupt] | None, ...] = (None, KeyboardInterrupt, Terminated)
+
+
 @contextmanager
 def watch_signals() -> Iterator[Callable[[], type[KeyboardInterrupt] | None]]:
     """Within it, the first Ctrl-C or SIGTERM is only noted, and the second acts as usual.

@@ -1,55 +1,53 @@
-"""What a run shows while it trains: a bar on the terminal, TensorBoard events on disk."""
+"""What a run tells while it trains: a bar on the terminal, metrics and events on disk."""
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from aejax.runs import directory as files
+from aejax.runs.config import Config
 from aejax.training.loop import Progress
 
 
-class Bar(contextlib.AbstractContextManager["Bar"]):
-    """Epoch, loss, images/s and the time left; in a log file, a line every ten seconds."""
+class Log(contextlib.AbstractContextManager["Log"]):
+    """What a run tells as it goes on, to whom watches and to whom comes later.
 
-    def __init__(self, epochs: int, steps_per_epoch: int, batch_size: int, step: int):
-        self._epochs = epochs
-        self._batch_size = batch_size
+    The bar shows epoch, loss, images/s and the time left; in a log file, a line every ten seconds.
+    After a resume, events past `step` are purged.
+    """
+
+    def __init__(self, config: Config, steps_per_epoch: int, step: int):
+        self._config, self._workdir = config, config.directory()
         self._bar = tqdm(
-            total=epochs * steps_per_epoch * batch_size,
-            initial=step * batch_size,
+            total=config.epochs * steps_per_epoch * config.batch_size,
+            initial=step * config.batch_size,
             unit="images",
             unit_scale=True,
             mininterval=0.1 if sys.stderr.isatty() else 10,
             dynamic_ncols=True,
         )
+        events = str(self._workdir / files.EVENTS)
+        self._events = SummaryWriter(events, purge_step=step + 1 if step else None)
 
     def show(self, progress: Progress) -> None:
         """Moves the bar to where training stands."""
-        loss = progress.totals.sums["loss"] / progress.totals.weight
-        self._bar.set_description(f"epoch {progress.epoch}/{self._epochs}", refresh=False)
-        self._bar.set_postfix_str(f"loss {float(loss):.2f}", refresh=False)
+        epochs, loss = self._config.epochs, progress.totals.means()["loss"]
+        self._bar.set_description(f"epoch {progress.epoch}/{epochs}", refresh=False)
+        self._bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
         done = (progress.epoch - 1) * progress.steps_per_epoch + progress.batch
-        self._bar.update(done * self._batch_size - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-
-class Events(contextlib.AbstractContextManager["Events"]):
-    """TensorBoard events; after a resume, those past `step` are purged."""
-
-    def __init__(self, directory: Path, step: int):
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1 if step else None)
+        self._bar.update(done * self._config.batch_size - self._bar.n)
 
     def write(self, records: list[dict[str, Any]]) -> None:
-        """One point a metric and record, under `train/` and `test/`."""
+        """Adds lines to the metrics, and a point a metric under `train/` and `test/` to events."""
+        files.append_metrics(self._workdir, records)
         for record in records:
             for name, value in record.items():
                 if name not in ("step", "epoch", "split"):
-                    self._writer.add_scalar(f"{record['split']}/{name}", value, record["step"])
+                    self._events.add_scalar(f"{record['split']}/{name}", value, record["step"])
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        self._bar.close()
+        self._events.close()

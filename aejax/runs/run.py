@@ -1,30 +1,34 @@
 """A run: train what a `Config` describes, or open what a run left."""
 
+import contextlib
 import dataclasses
 import importlib
 import os
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from aejax.data.dataset import ImageDataset, as_float
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_config, check_resumable, from_json, to_json
+from aejax.runs.distributed import connect, coordinator_host, mesh_of
+from aejax.runs.lifeline import lifeline
 from aejax.runs.optimisation import optimised
 from aejax.runs.recipe import Recipe
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
-from aejax.training.sharding import data_mesh, replicated
+from aejax.training.processes import first_alone, is_first, on_this_process
+from aejax.training.sharding import device_mesh, replicated
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
 
@@ -90,7 +94,7 @@ class Run:
 
     def evaluate(self, data: ImageDataset) -> dict[str, float]:
         """The metrics' means over a data set, nats per image."""
-        mesh = data_mesh(1)
+        mesh = device_mesh(1, devices=jax.local_devices())
         source = make_source(data, mesh, stream=True)
         eval_step = make_eval_step(self.recipe.loss_fn)
         batch_size = max(2, min(len(data), self.config.batch_size))  # some losses are over pairs
@@ -118,24 +122,34 @@ def run(config: Config) -> Run:
     """
     begun = time.perf_counter()
     check_config(config)
+    connect(config)
     workdir = config.directory()
-    files.check_directory(workdir, resume=config.resume)
+    first_alone(lambda: files.check_directory(workdir, resume=config.resume))
     saved = files.read_config(workdir) if config.resume else None
     if saved is not None:
         check_resumable(config, saved["fields"])
-    mesh = _mesh(config)
+    mesh = mesh_of(config)
+    # What has to be prepared or decoded first is so once.
+    first_alone(lambda: load_dataset(config.dataset, "train", config.data_dir))
     train_data = load_dataset(config.dataset, "train", config.data_dir)
+    first_alone(lambda: load_dataset(config.dataset, "test", config.data_dir))
     test_data = load_dataset(config.dataset, "test", config.data_dir)
-    check_batch_size(config.batch_size, len(train_data), mesh.size)
+    check_batch_size(config.batch_size, len(train_data), mesh.shape["data"])
     recipe = build_recipe(config, train_data.image_shape, len(train_data))
     test_data = recipe.observe(test_data)
     check_labels(config, recipe, train_data)
     state = initial_state(config, recipe, train_data)
     described = None if config.resume else describe(config, train_data)
-    with files.in_use(workdir, described):
+    with contextlib.ExitStack() as stack:
+        first_alone(lambda: stack.enter_context(files.in_use(workdir, described)))
+        stack.enter_context(
+            lifeline(coordinator_host(config), partial(files.last_checkpoint, workdir))
+        )
         state, history = train_run(config, recipe, state, train_data, test_data, mesh)
+        state = on_this_process(state, replicated(mesh))
         finished = _as_run(config, recipe, state, history, train_data)
-        _finish(finished, train_data, test_data, time.perf_counter() - begun)
+        if is_first():
+            _finish(finished, train_data, test_data, time.perf_counter() - begun)
     return finished
 
 
@@ -171,13 +185,6 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         state = checkpoints.restore(checkpoint_like(recipe, state, blank.image_shape)).state
     history = [r for r in files.read_metrics(directory) if r["step"] <= int(state.step)]
     return _as_run(config, recipe, state, history, blank)
-
-
-def _mesh(config: Config) -> Mesh:
-    try:
-        return data_mesh(config.devices)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from None
 
 
 def build_recipe(config: Config, image_shape: tuple[int, int, int], train_images: int) -> Recipe:

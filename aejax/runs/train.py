@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from aejax.data.dataset import ImageDataset
-from aejax.errors import DivergedError
+from aejax.errors import DivergedError, UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config
-from aejax.runs.interrupt import watch_signals
+from aejax.runs.interrupt import REASONS, watch_signals
 from aejax.runs.recipe import Recipe
 from aejax.training.checkpoint import Checkpoint, Checkpoints
 from aejax.training.loop import (
@@ -25,7 +25,15 @@ from aejax.training.loop import (
     metric_totals,
     train,
 )
-from aejax.training.sharding import replicated
+from aejax.training.processes import (
+    any_process,
+    first_alone,
+    is_first,
+    on_this_process,
+    placed,
+    several,
+)
+from aejax.training.sharding import replicated, split_kernels
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
 
@@ -49,7 +57,7 @@ def train_run(
         KeyboardInterrupt: after Ctrl-C, or `Terminated`, after SIGTERM, once the checkpoint is
             saved; its text says how to go on.
     """
-    from aejax.runs.progress import Bar, Events
+    from aejax.runs.progress import Log
 
     workdir, batch_size = config.directory(), config.batch_size
     with contextlib.ExitStack() as stack:
@@ -70,24 +78,25 @@ def train_run(
             totals=checkpoint.totals,
         )
         state, step = checkpoint.state, int(checkpoint.state.step)
-        events = stack.enter_context(Events(workdir / files.EVENTS, step))
-        bar = stack.enter_context(
-            Bar(config.epochs, len(train_data) // batch_size, batch_size, step)
-        )
+        if is_first():
+            log = stack.enter_context(Log(config, len(train_data) // batch_size, step))
         stopped = stack.enter_context(watch_signals())
         try:
             for progress in calls:
                 state = progress.state
-                bar.show(progress)
+                if is_first():
+                    log.show(progress)
                 if progress.epoch_done:
                     records = epoch_records(progress, evaluate)
-                    files.append_metrics(workdir, records)
-                    events.write(records)
                     history += records
-                    _draw_epoch(recipe, progress, test_data, workdir / files.FIGURES / "epochs")
+                    params = on_this_process(progress.state.eval_params, replicated(mesh))
+                    if is_first():
+                        log.write(records)
+                        _draw_epoch(recipe, params, progress.epoch, test_data, workdir)
                     if _is_due(config, progress.epoch):
                         checkpoints.save(_checkpoint(progress), records[-1]["loss"])
-                if (reason := stopped()) and not _is_last(config, progress):
+                reason = REASONS[any_process(REASONS.index(stopped()))]
+                if reason is not None and not _is_last(config, progress):
                     checkpoints.save(_checkpoint(progress), None)
                     raise reason(_how_to_go_on(config, progress))
         except DivergedError as error:
@@ -106,6 +115,10 @@ def checkpoint_like(
 
 def streams(config: Config, dataset: ImageDataset) -> bool:
     """Whether the data is streamed: as asked, or when it would fill too much of the memory."""
+    if several():  # each reads its own part
+        if config.data == "resident":
+            raise UsageError("--data resident is for one process: several stream their parts")
+        return True
     if config.data != "auto":
         return config.data == "stream"
     stats = jax.devices()[0].memory_stats() or {}
@@ -126,16 +139,23 @@ def _resume(
     if not config.resume:
         return start, []
     if checkpoints.steps():
-        start = checkpoints.restore(jax.device_put(start, replicated(mesh)))
-    return start, files.rewind_metrics(config.directory(), int(start.state.step))
+        whole = placed(start.totals, replicated(mesh))
+        like = Checkpoint(placed(start.state, split_kernels(start.state, mesh)), whole)
+        start = checkpoints.restore(like)
+    directory, step = config.directory(), int(start.state.step)
+    first_alone(lambda: files.rewind_metrics(directory, step))
+    return start, files.read_metrics(directory)
 
 
-def _draw_epoch(recipe: Recipe, progress: Progress, test_data: ImageDataset, folder: Path) -> None:
+def _draw_epoch(
+    recipe: Recipe, params: Any, epoch: int, test_data: ImageDataset, workdir: Path
+) -> None:
     if recipe.epoch_figures is None:
         return
+    folder = workdir / files.FIGURES / "epochs"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in recipe.epoch_figures(progress.state.eval_params, test_data):
-        figure.savefig(folder / f"{name}_{progress.epoch:03d}.png", dpi=150)
+    for name, figure in recipe.epoch_figures(params, test_data):
+        figure.savefig(folder / f"{name}_{epoch:03d}.png", dpi=150)
 
 
 def _checkpoint(progress: Progress) -> Checkpoint:

@@ -5,6 +5,7 @@ byte is noticed before the checkpoint is read.
 """
 
 import json
+import os
 import shutil
 import sys
 import zlib
@@ -16,6 +17,7 @@ from orbax.checkpoint import v1 as ocp
 
 from aejax.errors import UsageError
 from aejax.quiet import quiet_absl
+from aejax.training.processes import first_alone, is_first
 from aejax.training.state import TrainState
 from aejax.training.totals import Totals
 
@@ -81,7 +83,8 @@ class Checkpoints:
         try:
             with quiet_absl():
                 self._orbax.save(step, checkpoint._asdict(), metrics=metrics)
-            self._write_digest(step)
+            if is_first():
+                self._write_digest(step)
         except Exception as error:  # a full disk is an OSError, a ValueError or Orbax's own
             self._save_failed = True
             raise UsageError(
@@ -107,12 +110,7 @@ class Checkpoints:
             except Exception as error:  # Orbax raises many kinds for a damaged file
                 damaged.append((step, _reason(error)))
                 continue
-            for damaged_step, reason in damaged:
-                print(
-                    f"checkpoint {damaged_step} cannot be read ({reason}): going back to {step}",
-                    file=sys.stderr,
-                )
-                self._set_aside(damaged_step)
+            self._set_aside(damaged, step)
             return Checkpoint(**restored)
         found = "; ".join(f"{step}: {reason}" for step, reason in damaged) or "there is none"
         raise UsageError(
@@ -144,12 +142,22 @@ class Checkpoints:
             if found.get(file) != digest:
                 raise ValueError(f"{file} is not as it was written")
 
-    def _set_aside(self, step: int) -> None:
-        target = self.directory.parent / "damaged" / str(step)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(self.directory / str(step), target)
-        self._orbax.reload()
+    def _set_aside(self, damaged: list[tuple[int, str]], good: int) -> None:
+        def move() -> None:
+            for step, reason in damaged:
+                print(
+                    f"checkpoint {step} cannot be read ({reason}): going back to {good}",
+                    file=sys.stderr,
+                )
+                target = self.directory.parent / "damaged" / str(step)
+                target.parent.mkdir(exist_ok=True)
+                # Not into a folder that a link of that name leads to.
+                target.unlink() if target.is_symlink() else shutil.rmtree(target, True)
+                os.rename(self.directory / str(step), target)
+
+        if damaged:
+            first_alone(move)
+            self._orbax.reload()
 
 
 def _digest(directory: Path) -> dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """Many steps as one compiled call.
 
-A call runs batches `first` to `last` of a segment in a `while_loop`, gathering each from uint8
-images on the device. The bounds are arguments, so one compilation serves a whole epoch, an epoch in
+A call runs batches `first` to `last` of a segment in a `while_loop`, taking each from uint8 images
+on the device. The bounds are arguments, so one compilation serves a whole epoch, an epoch in
 parts, the chunks of a stream and an epoch resumed in its middle, and all give the same numbers.
 """
 
@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from aejax.data.resident import gather_batch
-from aejax.objectives import Batch
+from aejax.data.resident import Arrays
+from aejax.objectives import Batch, Metrics
 from aejax.training import skipping
-from aejax.training.sharding import split_over_batch
+from aejax.training.sharding import split_kernels, split_over_batch
 from aejax.training.state import TrainState, evaluation_key, shuffle_key
 from aejax.training.step import EvalStep, TrainStep
 from aejax.training.totals import Totals
 
 TrainSegment = Callable[..., tuple[TrainState, Totals]]
 EvalSegment = Callable[..., Totals]
+Take = Callable[[Arrays, jax.Array], Batch]
 
 
 @partial(jax.jit, static_argnames=("num_images", "batch_size"))
@@ -36,31 +37,44 @@ def epoch_order(key: jax.Array, epoch: jax.Array, num_images: int, batch_size: i
     return permutation[: steps * batch_size].reshape(steps, batch_size)
 
 
-def make_train_segment(train_step: TrainStep, mesh: Mesh) -> TrainSegment:
-    """Builds the jitted `(state, totals, images, labels, order, first, last) -> (state, totals)`.
+def make_train_segment(train_step: TrainStep, take: Take, mesh: Mesh) -> TrainSegment:
+    """Builds the jitted `(state, totals, arrays, first, last) -> (state, totals)`.
 
     State and totals are donated. It stops after the first step whose loss is not finite, or when
-    too many updates in a row were skipped.
+    too many updates in a row were skipped. `take(arrays, index)` makes the batches.
     """
-    return jax.jit(
-        partial(train_batches, train_step, share=_shared_out(mesh)), donate_argnums=(0, 1)
-    )
+
+    def taken(arrays: Arrays, index: jax.Array) -> Batch:
+        return jax.lax.with_sharding_constraint(take(arrays, index), split_over_batch(mesh))
+
+    def laid_out(state: TrainState) -> TrainState:
+        return jax.lax.with_sharding_constraint(state, split_kernels(state, mesh))
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = train_step(laid_out(state), batch)
+        return laid_out(state), metrics
+
+    def segment(
+        state: TrainState, totals: Totals, arrays: Arrays, first: jax.Array, last: jax.Array
+    ) -> tuple[TrainState, Totals]:
+        state, totals = train_batches(step, taken, state, totals, arrays, first, last)
+        return laid_out(state), totals
+
+    return jax.jit(segment, donate_argnums=(0, 1))
 
 
 def train_batches(
     train_step: TrainStep,
+    take: Take,
     state: TrainState,
     totals: Totals,
-    images: jax.Array,
-    labels: jax.Array,
-    order: jax.Array,
+    arrays: Arrays,
     first: jax.Array,
     last: jax.Array,
-    share: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> tuple[TrainState, Totals]:
-    """Batches `first` to `last` of an order, or up to the first whose loss is not finite.
+    """Batches `first` to `last`, or up to the first whose loss is not finite.
 
-    A batch whose update is skipped does not count. `share` says how a batch lies on the devices.
+    A batch whose update is skipped does not count.
     """
     Carry = tuple[jax.Array, TrainState, Totals]
 
@@ -71,55 +85,50 @@ def train_batches(
 
     def update(carry: Carry) -> Carry:
         index, state, totals = carry
-        batch = share(gather_batch(images, labels, order[index]))
+        batch = take(arrays, index)
         state, metrics = train_step(state, batch)
         made = skipping.made(state.opt_state)
-        weight = float(order.shape[1]) * (1.0 if made is None else made)
+        weight = float(len(batch["image"])) * (1.0 if made is None else made)
         return index + 1, state, totals.add(metrics, weight)
 
     _, state, totals = jax.lax.while_loop(going, update, (first, state, totals))
     return state, totals
 
 
-def make_eval_segment(eval_step: EvalStep, num_images: int, mesh: Mesh) -> EvalSegment:
-    """Builds the jitted `(state, totals, images, labels, order, first, last, offset) -> totals`.
+def make_eval_segment(eval_step: EvalStep, take: Take, num_images: int, mesh: Mesh) -> EvalSegment:
+    """Builds the jitted `(state, totals, arrays, first, last, offset) -> totals`.
 
     Totals are donated.
     """
-    return jax.jit(
-        partial(evaluate_batches, eval_step, num_images, share=_shared_out(mesh)), donate_argnums=1
-    )
+
+    def taken(arrays: Arrays, index: jax.Array) -> Batch:
+        return jax.lax.with_sharding_constraint(take(arrays, index), split_over_batch(mesh))
+
+    return jax.jit(partial(evaluate_batches, eval_step, taken, num_images), donate_argnums=1)
 
 
 def evaluate_batches(
     eval_step: EvalStep,
+    take: Take,
     num_images: int,
     state: TrainState,
     totals: Totals,
-    images: jax.Array,
-    labels: jax.Array,
-    order: jax.Array,
+    arrays: Arrays,
     first: jax.Array,
     last: jax.Array,
     offset: jax.Array,
-    share: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Totals:
-    """The totals with batches `first` to `last` of an order.
+    """The totals with batches `first` to `last`.
 
     Rows past the data set's `num_images` fill the last batch up and are masked out.
     """
-    batch_size = order.shape[1]
 
     def measure(index: jax.Array, totals: Totals) -> Totals:
-        batch: Batch = gather_batch(images, labels, order[index])
-        position = (offset + index) * batch_size + jnp.arange(batch_size)
-        batch = share(batch | {"mask": position < num_images})
+        batch = take(arrays, index)
+        size = len(batch["image"])
+        position = (offset + index) * size + jnp.arange(size)
+        batch = batch | {"mask": position < num_images}
         metrics = eval_step(state, batch, evaluation_key(state.key, offset + index))
         return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
 
     return jax.lax.fori_loop(first, last, measure, totals)
-
-
-def _shared_out(mesh: Mesh) -> Callable[[Batch], Batch]:
-    sharding = split_over_batch(mesh)
-    return lambda batch: jax.lax.with_sharding_constraint(batch, sharding)

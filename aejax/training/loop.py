@@ -12,13 +12,14 @@ import optax
 from jax.sharding import Mesh
 
 from aejax.data.dataset import ImageDataset
-from aejax.data.resident import Resident, Segment
+from aejax.data.resident import Arrays, Resident, Segment
 from aejax.data.stream import Stream
 from aejax.errors import DivergedError, UsageError
 from aejax.objectives import Batch, LossFn, Metrics
 from aejax.training import skipping
 from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
-from aejax.training.sharding import data_mesh, replicated
+from aejax.training.processes import placed
+from aejax.training.sharding import data_mesh, replicated, split_kernels
 from aejax.training.state import TrainState
 from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
 from aejax.training.totals import Totals, zero_totals
@@ -33,7 +34,14 @@ class Source(Protocol):
 
     dataset: ImageDataset
 
-    def segments(self, order: jax.Array, first: int, pace: Callable[[], int]) -> Iterator[Segment]:
+    @staticmethod
+    def take(arrays: Arrays, index: jax.Array) -> Batch:
+        """Batch `index` of a segment's arrays."""
+        ...
+
+    def segments(
+        self, order: np.ndarray | jax.Array, first: int, pace: Callable[[], int]
+    ) -> Iterator[Segment]:
         """Batches `first` to the end of `order`, in order, about `pace()` at a time."""
         ...
 
@@ -67,7 +75,7 @@ class Progress(NamedTuple):
 
 def make_source(dataset: ImageDataset, mesh: Mesh, *, stream: bool) -> Source:
     """The data set resident on the devices of `mesh`, or streamed to them from disk."""
-    return (Stream if stream else Resident)(dataset, replicated(mesh))
+    return Stream(dataset, mesh) if stream else Resident(dataset, replicated(mesh))
 
 
 def train(
@@ -90,29 +98,28 @@ def train(
         DivergedError: if a loss is not finite, or too many updates in a row were skipped.
     """
     num_images = len(source.dataset)
-    check_batch_size(batch_size, num_images, mesh.size)
+    check_batch_size(batch_size, num_images, mesh.shape["data"])
     steps_per_epoch = num_images // batch_size
     done = int(state.step)
     empty = metric_totals(train_step, state, source.dataset.image_shape, batch_size)
     if totals is None or done % steps_per_epoch == 0:
         totals = empty
     copied = jax.tree.map(jnp.copy, (state, totals))
-    state, totals = jax.device_put(copied, replicated(mesh))
-    run_segment = make_train_segment(train_step, mesh)
+    state = placed(copied[0], split_kernels(state, mesh))
+    totals = placed(copied[1], replicated(mesh))
+    run_segment = make_train_segment(train_step, source.take, mesh)
     pace = _Pace()
     warm = False
     for epoch in range(done // steps_per_epoch, epochs):
         order = epoch_order(state.key, np.int32(epoch), num_images, batch_size)
-        order = jax.device_put(order, replicated(mesh))
         batch = begun = done - epoch * steps_per_epoch
         seconds = 0.0
         start = time.perf_counter()
         for segment in source.segments(order, batch, pace):
-            arrays = (segment.images, segment.labels, segment.order)
             if not warm:  # compiles, runs no batch
-                state, totals = run_segment(state, totals, *arrays, 0, 0)
+                state, totals = run_segment(state, totals, segment.arrays, 0, 0)
                 warm, start = True, time.perf_counter()
-            state, totals = run_segment(state, totals, *arrays, segment.first, segment.last)
+            state, totals = run_segment(state, totals, *segment[:3])
             loss = float(totals.sums["loss"])
             now = time.perf_counter()
             pace.adapt(segment.last - segment.first, now - start)
@@ -123,7 +130,7 @@ def train(
             yield Progress(state, totals, epoch + 1, batch, steps_per_epoch, seconds, rate)
             start = time.perf_counter()
         done = (epoch + 1) * steps_per_epoch
-        totals = jax.device_put(jax.tree.map(jnp.copy, empty), replicated(mesh))
+        totals = placed(jax.tree.map(jnp.copy, empty), replicated(mesh))
 
 
 def _check_health(state: TrainState, loss: float) -> None:
@@ -140,21 +147,18 @@ def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh:
     """Builds `evaluate(state) -> {metric: mean over the whole data set}`, exact to the last row."""
     num_images = len(source.dataset)
     steps = -(-num_images // batch_size)
-    order = np.zeros(steps * batch_size, np.int32)
-    order[:num_images] = np.arange(num_images)
-    order = jax.device_put(order.reshape(steps, batch_size), replicated(mesh))
-    run_segment = make_eval_segment(eval_step, num_images, mesh)
+    rows = np.arange(steps * batch_size, dtype=np.int32)
+    order = np.where(rows < num_images, rows, 0).reshape(steps, batch_size)
+    run_segment = make_eval_segment(eval_step, source.take, num_images, mesh)
 
     def as_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         return state, eval_step(state, batch)
 
     def evaluate(state: TrainState) -> dict[str, float]:
         totals = metric_totals(as_step, state, source.dataset.image_shape, 2)
-        totals = jax.device_put(totals, replicated(mesh))
+        totals = placed(totals, replicated(mesh))
         for segment in source.segments(order, 0, lambda: steps):
-            bounds = (segment.first, segment.last, segment.offset)
-            arrays = (segment.images, segment.labels, segment.order)
-            totals = run_segment(state, totals, *arrays, *bounds)
+            totals = run_segment(state, totals, *segment)
         return totals.means()
 
     return evaluate

@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax.data.dataset import ImageDataset
+from aejax.data.resident import Resident
 from aejax.objectives import LossFn
 from aejax.training import skipping
 from aejax.training.compiled import epoch_order, evaluate_batches, train_batches
@@ -168,7 +169,8 @@ def _train(
 ) -> tuple[TrainState, Totals]:
     """One member's batches `first` to `last`."""
     train_step, _ = steps_of(hyperparameters)
-    return train_batches(train_step, state, totals, images, labels, order, first, last)
+    arrays = (images, labels, order)
+    return train_batches(train_step, Resident.take, state, totals, arrays, first, last)
 
 
 def _make_evaluate(
@@ -189,7 +191,10 @@ def _make_evaluate(
         step, eval_step = steps_of(own)
         totals = metric_totals(step, state, data.image_shape, batch_size)
         place = (jnp.int32(0), jnp.int32(steps), jnp.int32(0))
-        return evaluate_batches(eval_step, len(data), state, totals, images, labels, order, *place)
+        resident = (images, labels, order)
+        return evaluate_batches(
+            eval_step, Resident.take, len(data), state, totals, resident, *place
+        )
 
     over = over_members(of_one, strategy, mesh, shared=len(shared))
     return lambda states, hyperparameters: _means(over(*shared, states, hyperparameters))

@@ -1,0 +1,87 @@
+"""How the processes of a run learn at once that one of them is gone.
+
+JAX notices a lost process by missing heartbeats, after a minute or two, and then aborts without a
+word about the run; meanwhile the others wait for its part of a sum. Here every process holds a
+connection to the first, which the system closes when either of them ends, however it ends. (If it
+is the first that is lost, JAX itself may be as quick, and aborts.)
+"""
+
+import atexit
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import jax
+
+from aejax.training.processes import broadcast, is_first, several
+
+LOST = 3  # exit status
+_PATIENCE_S = 10  # what ends in all processes (Ctrl-C, a loss that is NaN) ends within that
+_DONE, _LEFT = b"D", b"L"
+
+
+@contextlib.contextmanager
+def lifeline(host: str | None, last_words: Callable[[], str]) -> Iterator[None]:
+    """Within it, this process ends with status 3 as soon as another one is gone.
+
+    Args:
+        host: under which the others reach the first process; None for its own name.
+        last_words: what is then said on standard error, after what happened.
+    """
+    if not several():
+        yield
+        return
+    leaving = threading.Event()
+    ends = _connections(host)
+    arguments = [(end, leaving, last_words) for end in ends]
+    watchers = [threading.Thread(target=_watch, args=args, daemon=True) for args in arguments]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    except BaseException:
+        _leave(ends, leaving, _LEFT)
+        for watcher in watchers:
+            watcher.join(_PATIENCE_S)
+        if any(watcher.is_alive() for watcher in watchers):
+            # The others are not leaving: JAX would wait for them as the interpreter ends.
+            atexit.register(os._exit, 2)
+        raise
+    _leave(ends, leaving, _DONE)
+    for watcher in watchers:
+        watcher.join()
+
+
+def _connections(host: str | None) -> list[socket.socket]:
+    """The first process's connections to all others; of another process, that to the first."""
+    if not is_first():
+        name, port = broadcast("").split()
+        return [socket.create_connection((name, int(port)), timeout=60)]
+    with socket.create_server((host or "", 0)) as server:
+        broadcast(f"{host or socket.gethostname()} {server.getsockname()[1]}")
+        server.settimeout(60)
+        return [server.accept()[0] for _ in range(jax.process_count() - 1)]
+
+
+def _leave(ends: list[socket.socket], leaving: threading.Event, word: bytes) -> None:
+    leaving.set()
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.sendall(word)
+
+
+def _watch(end: socket.socket, leaving: threading.Event, last_words: Callable[[], str]) -> None:
+    end.settimeout(None)
+    try:
+        word = end.recv(1)
+    except OSError:
+        word = b""
+    if word == _DONE or (word == _LEFT and leaving.wait(_PATIENCE_S)):
+        return
+    if leaving.is_set():  # it did not end as this one does: nothing to wait for
+        threading.Event().wait()
+    print(f"\nanother process of this run is gone: {last_words()}", file=sys.stderr, flush=True)
+    os._exit(LOST)  # the main thread may wait for the lost process within XLA

@@ -1,0 +1,234 @@
+"""Real processes on this machine: together they are one, and none is lost without a word."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import chex
+import pytest
+
+from aejax.experiments import vae
+from aejax.runs.run import load_run
+
+SCRIPT = Path(vae.__file__).resolve()
+FLAGS = ("--hidden", "128", "--batch-size", "400", "--checkpoint-every", "1")
+LIMIT_S = 120
+
+
+def environment(devices=1):
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(count, workdir, *flags, devices=1):
+    """The processes of one run."""
+    together = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", str(count))
+
+    def of_one(i):
+        return ("--process-id", str(i), "--workdir", str(workdir))
+
+    return [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), *FLAGS, *together, *of_one(i), *flags],
+            env=environment(devices),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(count)
+    ]
+
+
+def ends(processes):
+    """Their statuses and what they said."""
+    try:
+        outputs = [process.communicate(timeout=LIMIT_S)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], outputs
+
+
+def wait_for_lines(workdir, count, processes):
+    path = workdir / "metrics.jsonl"
+    begun = time.monotonic()
+    while not path.exists() or len(path.read_text().splitlines()) < count:
+        assert time.monotonic() < begun + LIMIT_S
+        assert all(process.poll() is None for process in processes), ends(processes)
+        time.sleep(0.02)
+
+
+def alone(workdir, *flags):
+    vae.main(vae.Config, [*FLAGS, "--devices", "1", "--workdir", str(workdir), *flags])
+    return load_run(workdir)
+
+
+def assert_same(found, expected):
+    chex.assert_trees_all_close(found.state.params, expected.state.params, rtol=1e-3, atol=1e-5)
+    assert int(found.state.step) == int(expected.state.step)
+    for name, value in expected.metrics.items():
+        assert found.metrics[name] == pytest.approx(value, rel=1e-4)
+
+
+def numbered(workdir):
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(record["epoch"], record["split"]) for record in records]
+
+
+def test_two_train_what_one_does_and_one_s_death_loses_nothing(tmp_path):
+    whole = alone(tmp_path / "whole", "--epochs", "3")
+    statuses, outputs = ends(start(2, tmp_path / "two", "--epochs", "3"))
+    assert statuses == [0, 0], outputs
+    assert_same(load_run(tmp_path / "two"), whole)
+    assert (tmp_path / "two" / "figures" / "manifold.png").stat().st_size
+    assert numbered(tmp_path / "two") == [(e, s) for e in (1, 2, 3) for s in ("train", "test")]
+
+    # Split layers too, and a process that dies in the middle of it all.
+    flags = ("--epochs", "400", "--mesh", "data=2,model=2")
+    processes = start(2, tmp_path / "lost", *flags, devices=2)
+    wait_for_lines(tmp_path / "lost", 4, processes)
+    killed = time.monotonic()
+    processes[1].kill()
+    statuses, outputs = ends(processes)
+    assert statuses == [3, -9], outputs
+    assert time.monotonic() < killed + 30
+    assert "another process of this run is gone: the last checkpoint, step " in outputs[0]
+    assert "start all processes again with --resume" in outputs[0]
+    lost = load_run(tmp_path / "lost")
+    done = int(lost.state.step) // 10
+    assert done >= 1
+    assert_same(
+        alone(tmp_path / "lost", "--epochs", str(done + 1), "--resume"),
+        alone(tmp_path / "whole", "--epochs", str(done + 1), "--resume")
+        if done >= 3
+        else alone(tmp_path / "again", "--epochs", str(done + 1)),
+    )
+
+
+@pytest.mark.slow
+def test_four_train_what_one_does_and_stop_as_one(tmp_path):
+    whole = alone(tmp_path / "whole", "--epochs", "3")
+    statuses, outputs = ends(start(4, tmp_path / "four", "--epochs", "3"))
+    assert statuses == [0] * 4, outputs
+    assert_same(load_run(tmp_path / "four"), whole)
+
+    processes = start(4, tmp_path / "stopped", "--epochs", "400")
+    wait_for_lines(tmp_path / "stopped", 2, processes)
+    processes[2].send_signal(signal.SIGTERM)
+    statuses, outputs = ends(processes)
+    assert statuses == [143] * 4, outputs
+    done = int(load_run(tmp_path / "stopped").state.step) // 10
+    flags = ("--epochs", str(done + 1), "--resume")
+    statuses, outputs = ends(start(2, tmp_path / "stopped", *flags))
+    assert statuses == [0, 0], outputs
+    assert_same(load_run(tmp_path / "stopped"), alone(tmp_path / "one", *flags[:2]))
+
+
+@pytest.mark.slow
+def test_the_first_s_death_is_told_by_the_others(tmp_path):
+    processes = start(4, tmp_path / "lost", "--epochs", "400")
+    wait_for_lines(tmp_path / "lost", 4, processes)
+    processes[0].kill()
+    statuses, outputs = ends(processes)
+    assert statuses[0] == -9
+    for status, output in zip(statuses[1:], outputs[1:], strict=True):
+        # JAX's own thread, which aborts, may be quicker than ours.
+        said = {3: "process of this run is gone: the last checkpoint", -6: "another task died"}
+        assert said[status] in output
+    load_run(tmp_path / "lost")
+
+
+PROGRAM = """
+    import sys
+
+    import jax
+    import numpy as np
+
+    port, process = sys.argv[1], int(sys.argv[2])
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+
+    from aejax import UsageError
+    from aejax.data.dataset import ImageDataset
+    from aejax.data.stream import Stream
+    from aejax.training.processes import (
+        any_process, broadcast, first_alone, is_first, on_this_process, placed, several
+    )
+    from aejax.training.sharding import device_mesh, replicated, split_over_batch
+
+    assert several() and is_first() == (process == 0)
+    assert broadcast(f"I am {process}") == "I am 0"
+    assert any_process(process + 4) == 5
+    ran = []
+    first_alone(lambda: ran.append(process))
+    assert ran == ([0] if process == 0 else [])
+
+    def fail():
+        raise UsageError("only the first saw it")
+
+    try:
+        first_alone(fail)
+    except UsageError as error:
+        assert str(error) == "only the first saw it"
+    else:
+        raise AssertionError("no error")
+
+    mesh = device_mesh(4)
+    tree = {"key": jax.random.key(3), "x": np.arange(8.0)}
+    shardings = {"key": replicated(mesh), "x": split_over_batch(mesh)}
+    glob = placed(tree, shardings)
+    assert len(glob["x"].addressable_shards) == 2 and glob["x"].shape == (8,)
+    own = on_this_process(glob, replicated(mesh))
+    assert own["x"].is_fully_addressable
+    np.testing.assert_array_equal(own["x"], np.arange(8.0))
+    assert jax.random.key_data(own["key"]).tolist() == jax.random.key_data(tree["key"]).tolist()
+
+    class Counted:
+        def __init__(self, array):
+            self.array, self.read = array, set()
+        def __getitem__(self, rows):
+            if not np.isscalar(rows):
+                self.read |= set(np.ravel(rows).tolist())
+            return self.array[rows]
+        shape, ndim, dtype = (16, 2, 2, 1), 4, np.dtype(np.uint8)
+
+    images = Counted(np.arange(64, dtype=np.uint8).reshape(16, 2, 2, 1))
+    data = ImageDataset(images, np.arange(16, dtype=np.int32))
+    order = np.random.default_rng(0).permutation(16).astype(np.int32).reshape(2, 8)
+    stream = Stream(data, mesh)
+    (segment,) = stream.segments(order, 0, lambda: 1)
+    assert images.read == set(order[:, 4 * process : 4 * process + 4].ravel().tolist())
+    batch = jax.jit(stream.take)(segment.arrays, 1)
+    labels = on_this_process(batch["label"], replicated(mesh))
+    np.testing.assert_array_equal(labels, order[1])
+    print("as it should be")
+"""
+
+
+def test_what_processes_agree_on_and_that_each_reads_its_own_part(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    port = str(free_port())
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(program), port, str(i)],
+            env=environment(devices=2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    statuses, outputs = ends(processes)
+    assert statuses == [0, 0], outputs
+    assert all("as it should be" in output for output in outputs)
