@@ -138,6 +138,7 @@ def write_json(path: Path, value: Any) -> None:
     """Writes JSON in whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.unlink(missing_ok=True)  # a link would lead the writing elsewhere
         partial.write_text(json.dumps(value, indent=2, allow_nan=True) + "\n")
         partial.replace(path)
     finally:
@@ -151,21 +152,42 @@ def append_metrics(directory: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, up to the first that is damaged."""
+    """The lines of `metrics.jsonl`, up to the first that is damaged.
+
+    Raises:
+        UsageError: if the file cannot be read at all.
+    """
     records = []
     path = directory / METRICS
-    for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+        text = path.read_text(errors="replace") if path.exists() else ""
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): restore it") from error
+    for line in text.splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        if not isinstance(record, dict) or not {"step", "epoch", "split"} <= record.keys():
+            break
+        records.append(record)
     return records
 
 
-def rewind_metrics(directory: Path, step: int) -> list[dict[str, Any]]:
-    """Drops the lines past `step`, which resuming will write again; returns those that stay."""
+def rewind_metrics(directory: Path, step: int, steps_per_epoch: int) -> list[dict[str, Any]]:
+    """Drops the lines past `step`, which resuming will write again; returns those that stay.
+
+    Those of earlier epochs that a damaged file has lost are named on standard error.
+    """
     records = [record for record in read_metrics(directory) if record["step"] <= step]
     partial = directory / (METRICS + ".partial")
     partial.write_text("".join(json.dumps(record) + "\n" for record in records))
     os.replace(partial, directory / METRICS)
+    last = max((record["epoch"] for record in records), default=0)
+    if last < step // steps_per_epoch:
+        print(
+            f"{directory / METRICS} was damaged: the lines of epochs {last + 1} to "
+            f"{step // steps_per_epoch} are lost, the run is not",
+            file=sys.stderr,
+        )
     return records

@@ -143,7 +143,7 @@ def _resume(
         like = Checkpoint(placed(start.state, split_kernels(start.state, mesh)), whole)
         start = checkpoints.restore(like)
     directory, step = config.directory(), int(start.state.step)
-    first_alone(lambda: files.rewind_metrics(directory, step))
+    first_alone(lambda: files.rewind_metrics(directory, step, len(data) // config.batch_size))
     return start, files.read_metrics(directory)
 
 

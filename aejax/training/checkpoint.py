@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,11 +50,14 @@ class Checkpoints:
         )
         self.directory = directory.resolve()
         self._save_failed = False
-        self._orbax = ocp.training.Checkpointer(
-            self.directory,
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(KEEP_LAST), best]),
-            save_decision_policy=_Always(),
-            cleanup_tmp_directories=True,
+        kept = policies.AnyPreservationPolicy([policies.LatestN(KEEP_LAST), best])
+        self._orbax = self._opened(
+            lambda: ocp.training.Checkpointer(
+                self.directory,
+                preservation_policy=kept,
+                save_decision_policy=_Always(),
+                cleanup_tmp_directories=True,
+            )
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -66,6 +70,30 @@ class Checkpoints:
         except Exception:
             if not self._save_failed:  # else Orbax raises once more what was already said
                 raise
+
+    def _opened(self, open_all: Callable[[], Any]) -> Any:
+        """What Orbax makes of the folder; it reads some files of every checkpoint at once."""
+        try:
+            with quiet_absl():
+                return open_all()
+        except Exception as error:
+            steps = {int(p.name) for p in self.directory.glob("*") if p.name.isdecimal()}
+            damaged = [(step, reason) for step in steps if (reason := self._damage(step))]
+            if not damaged or len(damaged) == len(steps):
+                raise _none_can_be_read(self.directory, _reason(error)) from error
+            self._set_aside(damaged, max(steps - {step for step, _ in damaged}))
+            with quiet_absl():
+                return open_all()
+
+    def _damage(self, step: int) -> str | None:
+        """Why the files of a checkpoint cannot be trusted, if so."""
+        if not self._digest_path(step).exists():
+            return "it was not yet whole"
+        try:
+            self._check_digest(step)
+        except (ValueError, OSError, AttributeError) as error:
+            return _reason(error)
+        return None
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
@@ -106,17 +134,17 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 self._check_digest(step)
-                restored = self._orbax.load(step, abstract_state=abstract)
+                with quiet_absl():
+                    restored = self._orbax.load(step, abstract_state=abstract)
             except Exception as error:  # Orbax raises many kinds for a damaged file
                 damaged.append((step, _reason(error)))
                 continue
-            self._set_aside(damaged, step)
+            if damaged:
+                self._set_aside(damaged, step)
+                self._orbax.reload()
             return Checkpoint(**restored)
         found = "; ".join(f"{step}: {reason}" for step, reason in damaged) or "there is none"
-        raise UsageError(
-            f"no checkpoint in {self.directory} can be read ({found}): "
-            "train again in another --workdir"
-        )
+        raise _none_can_be_read(self.directory, found)
 
     def _digest_path(self, step: int) -> Path:
         return self.directory.parent / "digests" / f"{step}.json"
@@ -129,6 +157,7 @@ class Checkpoints:
             if old.stem not in kept:
                 old.unlink(missing_ok=True)
         partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)  # a link would lead the writing elsewhere
         partial.write_text(json.dumps(_digest(self.directory / str(step))))
         partial.replace(path)
 
@@ -137,9 +166,9 @@ class Checkpoints:
         path = self._digest_path(step)
         if not path.exists():  # killed between the checkpoint and its digest
             return
-        found = _digest(self.directory / str(step))
-        for file, digest in json.loads(path.read_text()).items():
-            if found.get(file) != digest:
+        found, written = _digest(self.directory / str(step)), json.loads(path.read_text())
+        for file in found.keys() | written.keys():
+            if found.get(file) != written.get(file):
                 raise ValueError(f"{file} is not as it was written")
 
     def _set_aside(self, damaged: list[tuple[int, str]], good: int) -> None:
@@ -155,9 +184,7 @@ class Checkpoints:
                 target.unlink() if target.is_symlink() else shutil.rmtree(target, True)
                 os.rename(self.directory / str(step), target)
 
-        if damaged:
-            first_alone(move)
-            self._orbax.reload()
+        first_alone(move)
 
 
 def _digest(directory: Path) -> dict[str, list[int]]:
@@ -167,6 +194,12 @@ def _digest(directory: Path) -> dict[str, list[int]]:
         str(path.relative_to(directory)): [path.stat().st_size, zlib.crc32(path.read_bytes())]
         for path in files
     }
+
+
+def _none_can_be_read(directory: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"no checkpoint in {directory} can be read ({reason}): train again in another --workdir"
+    )
 
 
 def _reason(error: BaseException) -> str:
