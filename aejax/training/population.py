@@ -126,8 +126,7 @@ def train_population(
     images, labels = (
         jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
     )
-    own = jax.device_put(jax.tree.map(jnp.copy, hyperparameters), split)
-    states = jax.device_put(jax.tree.map(jnp.copy, states), split)
+    own, states = jax.device_put((hyperparameters, states), split)
     empty = jax.device_put(
         _empty_totals(steps_of, states, own, train_data, batch_size, count), split
     )
@@ -137,7 +136,7 @@ def train_population(
     at_a_time = max(1, _STEPS_PER_CALL // count)
     for epoch in range(int(states.step[0]) // steps, epochs):
         orders = _orders(states.key, epoch, len(train_data), batch_size)
-        totals = jax.tree.map(jnp.copy, empty)
+        totals = empty
         for first in range(0, steps, at_a_time):
             last = np.where(alive, min(steps, first + at_a_time), first).astype(np.int32)
             bounds = (np.full(count, first, np.int32), last)
@@ -209,9 +208,13 @@ def _empty_totals(
     count: int,
 ) -> Totals:
     """Totals of no batch, `[count]` each."""
-    first, own = jax.tree.map(lambda leaf: leaf[0], (states, hyperparameters))
-    empty = metric_totals(steps_of(own)[0], first, data.image_shape, batch_size)
-    return jax.tree.map(lambda leaf: jnp.zeros(count, leaf.dtype), empty)
+
+    def of_first(states: TrainState, hyperparameters: Any) -> Totals:
+        first, own = jax.tree.map(lambda leaf: leaf[0], (states, hyperparameters))
+        return metric_totals(steps_of(own)[0], first, data.image_shape, batch_size)
+
+    empty = jax.eval_shape(of_first, states, hyperparameters)
+    return jax.tree.map(lambda leaf: np.zeros(count, leaf.dtype), empty)
 
 
 def _means(totals: Totals) -> dict[str, list[float]]:
