@@ -73,6 +73,23 @@ def test_throughput_prints_its_ratio(start, net):
     assert "resident / stream" in done.stdout
 
 
+def test_scaling_leaves_its_table_and_picture(start):
+    flags = ("--members", "1", "2", "--images", "256", "--repeats", "1", "--workdir", "s")
+    done = start("scaling.py", *flags)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.splitlines()[1:-1]
+    assert [line.split()[:2] for line in table] == [
+        ["1", "device"],
+        ["1", "member"],
+        ["2", "members"],
+    ]
+    assert all(float(line.split()[-1]) > 0 for line in table)
+    assert Path("s/scaling.png").stat().st_size
+    done = start("scaling.py", "--members", "0")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_comparing_without_pytorch_is_one_line(start):
     if importlib.util.find_spec("torch"):
         pytest.skip("PyTorch is installed")
