@@ -129,8 +129,10 @@ def test_what_a_population_cannot_do_is_one_line():
     with pytest.raises(UsageError, match=r"adversarial\.py has a step of its own"):
         run_population([adversarial.Config(seed=s, workdir="p") for s in (0, 1)])
     assert not Path("p").exists()
-    with pytest.raises(UsageError, match="--resume is not for a population"):
+    with pytest.raises(UsageError, match="there is no population to resume in p"):
         run_population([vae.Config(seed=s, workdir="p", resume=True) for s in (0, 1)])
+    with pytest.raises(UsageError, match="in place of --mesh"):
+        run_population([vae.Config(seed=s, workdir="p", mesh="data=2") for s in (0, 1)])
     with pytest.raises(UsageError, match="--beta -1.0"):
         run_population([vae.Config(objective=Elbo(beta=b), workdir="p") for b in (1.0, -1.0)])
     rises = [vae.Config(objective=WarmUp(rise=r), workdir="p") for r in (0.1, 0.2)]
@@ -187,11 +189,67 @@ def test_ctrl_c_leaves_the_members_as_they_are(monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
             yield population
 
-    monkeypatch.setattr(module, "train_population", interrupted)
     configs = [autoencoder.Config(seed=s, workdir="p", **SMALL) for s in (0, 1)]
-    with pytest.raises(KeyboardInterrupt, match="stopped after epoch 1, saved"):
-        run_population(configs)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train_population", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="stopped after epoch 1, saved"):
+            run_population(configs)
     assert int(aejax.load_run("p/members/00").state.step) == 4
+    run_population([dataclasses.replace(config, resume=True) for config in configs])
+    assert int(aejax.load_run("p/members/00").state.step) == 8
+
+
+def test_a_population_goes_on_to_the_bit_with_its_diverged_member(monkeypatch):
+    import aejax.runs.population as module
+
+    rates = (1e-3, 1e30, 2e-3)
+
+    def configs(workdir, epochs, **fields):
+        own = SMALL | {"epochs": epochs, "checkpoint_every": 1, "devices": 1} | fields
+        return [vae.Config(learning_rate=rate, workdir=workdir, **own) for rate in rates]
+
+    def lines(workdir):
+        return [
+            json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()
+        ]
+
+    whole = run_population(configs("whole", 3))
+    original = module.train_population
+
+    def killed(*args, **settings):
+        yield next(original(*args, **settings))
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train_population", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_population(configs("killed", 3))
+    with pytest.raises(UsageError, match=r"cannot resume killed with --hidden \[9\]"):
+        run_population(configs("killed", 3, hidden=(9,), resume=True))
+    with pytest.raises(UsageError, match="holds 3 members, not 2"):
+        run_population(configs("killed", 3, resume=True)[:2])
+    resumed = run_population(configs("killed", 3, resume=True))
+    ends = [[r["diverged_at_step"] for r in records] for records in (whole, resumed)]
+    assert ends[0] == ends[1]
+    assert [step is None for step in ends[0]] == [True, False, True]
+    assert str(lines("killed")) == str(lines("whole"))  # NaN is not NaN
+    for i in (0, 2):
+        got, expected = (aejax.load_run(f"{p}/members/{i:02d}") for p in ("killed", "whole"))
+        chex.assert_trees_all_equal(got.state.params, expected.state.params)
+        assert got.history == expected.history
+
+
+def test_a_member_that_went_on_alone_is_not_lost():
+    def configs(**fields):
+        own = SMALL | {"devices": 1, "checkpoint_every": 1} | fields
+        return [autoencoder.Config(seed=s, workdir="p", **own) for s in (0, 1)]
+
+    run_population(configs(epochs=1))
+    alone = dataclasses.replace(configs(epochs=2)[1], workdir="p/members/01", resume=True)
+    aejax.run(alone)
+    with pytest.raises(UsageError, match="p/members/01 went on alone to step 8"):
+        run_population(configs(epochs=3, resume=True))
+    assert int(aejax.load_run("p/members/01").state.step) == 8
 
 
 def test_where_all_diverge_there_is_a_table_and_no_picture(capsys):

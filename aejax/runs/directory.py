@@ -18,6 +18,7 @@ CONFIG, METRICS = "config.json", "metrics.jsonl"
 SUMMARY, EVALUATION = "summary.json", "evaluation.json"
 RESULTS, POPULATION = "results.json", "population.json"
 CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
+MEMBERS = "members"
 LOCK = "run.lock"
 
 

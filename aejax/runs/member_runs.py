@@ -33,7 +33,7 @@ def member_records(
 ) -> list[Record]:
     """What `population.json` says of each member; a number that is not finite is null."""
     last = population.history[-1]
-    metrics = {k: v for k, v in last.items() if k not in ("epoch", "split")}
+    metrics = {k: v for k, v in last.items() if k not in ("step", "epoch", "split")}
     units = _active_units(recipe, population, test)
     return [
         {"seed": config.seed}
@@ -70,7 +70,7 @@ def leave_members(
     train: ImageDataset,
 ) -> list[Config]:
     """Leaves every member's own run directory, and returns their configurations."""
-    folder = configs[0].directory() / "members"
+    folder = configs[0].directory() / files.MEMBERS
     members = [
         dataclasses.replace(config, workdir=str(folder / f"{i:02d}"))
         for i, config in enumerate(configs)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 from aejax.data.dataset import ImageDataset
@@ -17,9 +18,16 @@ from aejax.runs.config import Config, check_config
 from aejax.runs.interrupt import watch_signals
 from aejax.runs.member_runs import leave_members, member_records
 from aejax.runs.members import differing, numbers, with_number
+from aejax.runs.population_directory import (
+    begin_population,
+    check_resumable_population,
+    leave_population,
+    population_checkpoint,
+)
 from aejax.runs.population_report import leave_report
 from aejax.runs.run import build_recipe, check_labels, initial_state
-from aejax.runs.train import streams
+from aejax.runs.train import is_due, streams
+from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, metric_totals
 from aejax.training.members import stack_states
 from aejax.training.population import Population, Steps, train_population
@@ -32,7 +40,8 @@ def run_population(configs: Sequence[Config]) -> list[Record]:
     """Trains members that differ in seeds and numbers in one program, and leaves a directory each.
 
     The directory of the first holds `population.json`, `figures/` and `members/NN`, each of which
-    `load_run` opens and `--resume` goes on with.
+    `load_run` opens and `--resume` goes on with; and the checkpoints of all members together, from
+    which `resume` goes on with the population.
 
     Returns:
         what `population.json` says of each member: its seed, the numbers in which it differs, its
@@ -62,36 +71,37 @@ def run_population(configs: Sequence[Config]) -> list[Record]:
     own = {n: jnp.array([numbers(c)[n] for c in configs], jnp.float32) for n in names}
     steps = _steps(first, own, states[0], train)
     test = recipes[0].observe(test)
-    begun = time.perf_counter()
-    calls = train_population(
-        stack_states(states),
-        steps,
-        train,
-        test,
-        hyperparameters=own,
-        epochs=first.epochs,
-        batch_size=first.batch_size,
-        devices=first.devices or 1,
-    )
-    new = not workdir.exists()
-    with files.in_use(workdir):
+    begun, new = time.perf_counter(), not workdir.exists()
+    with files.in_use(workdir), Checkpoints(workdir / files.CHECKPOINTS) as checkpoints:
+        start = begin_population(configs, names, stack_states(states), checkpoints, train)
+        calls = train_population(
+            start.states,
+            steps,
+            train,
+            test,
+            hyperparameters=own,
+            epochs=first.epochs,
+            batch_size=first.batch_size,
+            devices=first.devices or 1,
+            diverged=start.diverged,
+        )
         try:
-            files.write_json(workdir / files.POPULATION, {"numbers": names, "members": []})
-            population, reason = _trained(calls, len(configs), first.epochs)
+            population, reason = _trained(calls, start, first, checkpoints)
         except BaseException:
-            if new:  # nothing was trained to the end of an epoch
+            if new and not checkpoints.steps():  # nothing was trained to the end of an epoch
                 shutil.rmtree(workdir, ignore_errors=True)
             raise
         members = leave_members(configs, recipes, population, train)
         seconds = time.perf_counter() - begun
         records = member_records(members, names, recipes[0], population, test)
-        files.write_json(
-            workdir / files.POPULATION, {"numbers": names, "members": records, "seconds": seconds}
-        )
+        leave_population(configs, names, {"members": records, "seconds": seconds})
         leave_report(workdir, records, names, population.history)
     if reason is not None:
         epoch = population.history[-1]["epoch"]
-        raise reason(f"stopped after epoch {epoch}, saved; go on with each of {workdir}/members")
+        raise reason(
+            f"stopped after epoch {epoch}, saved; go on with the same flags and --resume, or with "
+            f"a member alone in {workdir}/members"
+        )
     return records
 
 
@@ -99,15 +109,21 @@ def _check(configs: Sequence[Config]) -> None:
     for config in configs:
         check_config(config)
     first = configs[0]
-    if first.resume:
-        raise UsageError("--resume is not for a population: resume a member alone, in members/NN")
+    if first.mesh is not None or first.coordinator is not None:
+        raise UsageError(
+            "a population shares out its members, and no batch: give --devices in place of --mesh "
+            "or --coordinator"
+        )
     devices = first.devices or 1
     if devices > len(jax.devices()) or len(configs) % devices:
         raise UsageError(
             f"--devices {devices} cannot share out {len(configs)} members: give a divisor of that, "
             f"at most {len(jax.devices())}"
         )
-    files.check_directory(first.directory(), resume=False)
+    if first.resume:
+        check_resumable_population(configs)
+    else:
+        files.check_directory(first.directory(), resume=False)
 
 
 def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDataset) -> Steps:
@@ -134,14 +150,22 @@ def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDat
 
 
 def _trained(
-    calls: Iterator[Population], count: int, epochs: int
+    calls: Iterator[Population], start: Population, first: Config, checkpoints: Checkpoints
 ) -> tuple[Population, type[KeyboardInterrupt] | None]:
     """The population with the lines of all epochs, and what stopped it before their end."""
-    history: list[Record] = []
+    population, history, count = start, start.history, len(start.diverged)
+    done = history[-1]["epoch"] if history else 0
     with watch_signals() as stopped:
-        for population in tqdm(calls, f"{count} members", epochs, unit=" epochs"):
-            history += population.history
-            reason = stopped()
-            if reason is not None and history[-1]["epoch"] < epochs:
+        for population in tqdm(
+            calls, f"{count} members", first.epochs, unit=" epochs", initial=done
+        ):
+            step = int(np.max(population.states.step))
+            lines = [{"step": step} | line for line in population.history]
+            files.append_metrics(first.directory(), lines)
+            history = history + lines
+            reason, epoch = stopped(), lines[-1]["epoch"]
+            if reason is not None or is_due(first, epoch):
+                checkpoints.save(population_checkpoint(population.states), None)
+            if reason is not None and epoch < first.epochs:
                 return population._replace(history=history), reason
     return population._replace(history=history), None

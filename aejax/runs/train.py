@@ -93,7 +93,7 @@ def train_run(
                     if is_first():
                         log.write(records)
                         _draw_epoch(recipe, params, progress.epoch, test_data, workdir)
-                    if _is_due(config, progress.epoch):
+                    if is_due(config, progress.epoch):
                         checkpoints.save(_checkpoint(progress), records[-1]["loss"])
                 reason = REASONS[any_process(REASONS.index(stopped()))]
                 if reason is not None and not _is_last(config, progress):
@@ -166,7 +166,8 @@ def _checkpoint(progress: Progress) -> Checkpoint:
     )
 
 
-def _is_due(config: Config, epoch: int) -> bool:
+def is_due(config: Config, epoch: int) -> bool:
+    """Whether a checkpoint is saved at the end of an epoch."""
     return epoch % config.checkpoint_every == 0 or epoch == config.epochs
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from aejax.errors import UsageError
@@ -104,7 +105,7 @@ class Checkpoints:
 
         The state may be donated once this returns.
         """
-        step = int(checkpoint.state.step)
+        step = int(np.max(checkpoint.state.step))  # of a population, of the members that live
         if step in self.steps():
             return
         metrics = None if loss is None else {"loss": loss}

@@ -4,7 +4,7 @@ A member's updates are those of `fit` alone: its own shuffle, its own noise, the
 after the other on a CPU they are its updates to the bit; all at once, to rounding.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -112,15 +112,20 @@ def train_population(
     batch_size: int,
     strategy: Strategy | None = None,
     devices: int = 1,
+    diverged: Sequence[int | None] | None = None,
 ) -> Iterator[Population]:
     """`fit_population`, yielding after every epoch the states and the epoch's own lines.
 
-    `steps_of` gives the training and the evaluation step of a member, of its hyperparameters.
+    `steps_of` gives the training and the evaluation step of a member, of its hyperparameters;
+    `diverged` says which members have before, as it says in what is yielded.
     """
     strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
     mesh = member_mesh(devices)
     steps = len(train_data) // batch_size
-    count = _members(states, hyperparameters, devices, steps)
+    alive = np.ones(jnp.shape(states.step), bool)
+    if diverged is not None:
+        alive = np.array([at is None for at in diverged])
+    count = _members(states, hyperparameters, devices, steps, alive)
     check_batch_size(batch_size, len(train_data), 1)
     whole, split = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in ((), ("member",)))
     images, labels = (
@@ -132,9 +137,8 @@ def train_population(
     )
     run_batches = over_members(partial(_train, steps_of), strategy, mesh, shared=2)
     evaluate = _make_evaluate(steps_of, test_data, batch_size, strategy, mesh)
-    alive = np.ones(count, bool)
     at_a_time = max(1, _STEPS_PER_CALL // count)
-    for epoch in range(int(states.step[0]) // steps, epochs):
+    for epoch in range(int(np.max(states.step)) // steps, epochs):
         orders = _orders(states.key, epoch, len(train_data), batch_size)
         totals = empty
         for first in range(0, steps, at_a_time):
@@ -228,7 +232,9 @@ def _diverged(states: TrainState, alive: np.ndarray) -> list[int | None]:
     return [None if ok else int(step) for ok, step in zip(alive, steps, strict=True)]
 
 
-def _members(states: TrainState, hyperparameters: Any, devices: int, steps: int) -> int:
+def _members(
+    states: TrainState, hyperparameters: Any, devices: int, steps: int, alive: np.ndarray
+) -> int:
     """How many members there are; raises a `ValueError` where their numbers do not fit."""
     if jnp.ndim(states.step) != 1:
         raise ValueError("states is of one member: give stack_states([...])")
@@ -243,7 +249,7 @@ def _members(states: TrainState, hyperparameters: Any, devices: int, steps: int)
             )
     if count % devices:
         raise ValueError(f"{count} members cannot be shared out evenly to {devices} devices")
-    done = set(np.asarray(states.step).tolist())
+    done = set(np.asarray(states.step)[alive].tolist()) or {0}
     if len(done) > 1 or done.pop() % max(steps, 1):
         raise ValueError(
             "the members' states are not at the end of one epoch: train those that are"
