@@ -35,6 +35,7 @@ from aejax.runs.config import Config as BaseConfig
 from aejax.runs.objectives import Ciwae, Iwae, Miwae, Objective, Piwae, Renyi, Sampled, Training
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.traced import is_known
 
 KINDS = {kind.name: kind for kind in (Iwae, Sampled, Miwae, Piwae, Ciwae, Renyi)}
 
@@ -66,7 +67,9 @@ class Config(BaseConfig):
         vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
         model = models.functions(vae)
         functions = models.latent_variable_model(vae, likelihood)
-        training = Training(self.steps(train_images), train_images, self.batch_size)
+        training = Training(
+            self.steps(train_images), train_images, self.batch_size // self.accumulate
+        )
         loss_fn = self.objective.loss(functions, training)
         rate = ladder(self.epochs, train_images // self.batch_size, self.learning_rate)
         return Recipe(
@@ -89,6 +92,11 @@ class Config(BaseConfig):
             raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
         if self.eval_samples < 0:
             raise ValueError(f"--eval-samples {self.eval_samples} is negative: 0 leaves it out")
+        if is_known(self.weight_decay) and self.weight_decay:
+            raise ValueError(
+                f"--weight-decay {self.weight_decay} is not for iwae.py, whose ladder it would not "
+                "go down"
+            )
         if self.schedule != "constant":
             raise ValueError(f"--schedule {self.schedule} is not for iwae.py, which has a ladder")
 

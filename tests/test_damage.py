@@ -18,6 +18,7 @@ import pytest
 
 from aejax import TrainState, UsageError
 from aejax.experiments import vae
+from aejax.runs.directory import rewind_metrics
 from aejax.runs.run import load_run
 from aejax.training.checkpoint import Checkpoint, Checkpoints
 from aejax.training.totals import zero_totals
@@ -156,13 +157,49 @@ def test_a_crafted_run_cannot_write_outside_its_directory(saved, tmp_path):
     (run / "damaged" / "30").symlink_to(outside)
     (run / "digests" / "40.json.partial").symlink_to(outside / "precious")
     (run / "digests" / "40.partial").symlink_to(outside / "precious")
+    (run / "metrics.jsonl.partial").symlink_to(outside / "precious")
     before = snapshot(outside)
+    rewind_metrics(run, 30, 10)
     with Checkpoints(run / "checkpoints") as checkpoints:
         assert int(checkpoints.restore(LIKE).state.step) == 20
         checkpoints.save(Checkpoint(state_at(40), LIKE.totals), 1.0)
     assert snapshot(outside) == before
     assert sorted(path.name for path in outside.iterdir()) == ["precious"]
     assert not (run / "damaged" / "30").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["damaged", "digests"])
+def test_a_folder_that_is_a_link_leads_nowhere(saved, tmp_path, name):
+    outside = tmp_path / "outside"
+    (outside / "30").mkdir(parents=True)
+    (outside / "30.json").write_text("{}")
+    (outside / "5.json").write_text("kept")
+    (outside / "30" / "precious").write_text("kept")
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    shutil.rmtree(run / name, ignore_errors=True)
+    (run / name).symlink_to(outside)
+    binary(run / "checkpoints" / "30" / "metrics" / "metrics")
+    before = snapshot(outside)
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        assert int(checkpoints.restore(LIKE).state.step) == 20
+        checkpoints.save(Checkpoint(state_at(40), LIKE.totals), 1.0)
+    assert snapshot(outside) == before
+    assert (run / "damaged" / "30").is_dir()
+    assert (run / "digests" / "40.json").is_file()
+
+
+def test_runs_whose_checkpoints_lie_on_one_other_disk_keep_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoints").symlink_to(tmp_path / "disk" / name)
+        with Checkpoints(tmp_path / name / "checkpoints") as checkpoints:
+            checkpoints.save(Checkpoint(state_at(10 if name == "a" else 20), LIKE.totals), 1.0)
+    assert sorted(p.name for p in (tmp_path / "disk").iterdir()) == ["a", "b"]
+    assert [p.name for p in (tmp_path / "a" / "digests").iterdir()] == ["10.json"]
+    with Checkpoints(tmp_path / "a" / "checkpoints") as checkpoints:
+        assert int(checkpoints.restore(LIKE).state.step) == 10
 
 
 @pytest.fixture(scope="module")

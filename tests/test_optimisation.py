@@ -11,10 +11,11 @@ import optax
 import pytest
 
 from aejax import likelihoods, models, nets
+from aejax.data.dataset import ImageDataset
 from aejax.experiments import adversarial, vae
 from aejax.nets.compute import Computed
 from aejax.runs.optimisation import optimised
-from aejax.runs.run import build_recipe, load_run
+from aejax.runs.run import build_recipe, initial_state, load_run
 
 PARAMS = {"kernel": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "bias": jnp.array([1.0, -1.0, 2.0])}
 
@@ -80,13 +81,39 @@ def test_all_of_them_in_a_run(tmp_path):
     np.testing.assert_allclose(run.encode(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_each_of_them_is_in_the_step():
+    """A flag that is ignored would leave no trace."""
+
+    def traced(**fields):
+        config = vae.Config(hidden=(16,), batch_size=8, **fields)
+        recipe = build_recipe(config, (28, 28, 1), 4000)
+        blank = ImageDataset(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.int32))
+        state = initial_state(config, recipe, blank)
+        batch = {"image": jnp.zeros((8, 28, 28, 1)), "label": jnp.zeros(8, jnp.int32)}
+        return str(jax.make_jaxpr(recipe.step())(state, batch))
+
+    plain = traced()
+    found = {
+        "bf16": "bf16[8,16]" in traced(precision="bf16"),
+        "remat": "remat" in traced(remat=True),
+        "parts": "f32[2,28,28,1]" in traced(accumulate=4),
+        "clip": traced(clip_norm=1.0) != plain,
+        "decay": traced(weight_decay=0.1) != plain,
+        "ema": len(traced(ema=0.9)) > len(plain),
+        "skip": "sort" in traced(skip_above=10.0),
+    }
+    assert all(found.values()), found
+    assert not any(word in plain for word in ("bf16", "remat", "f32[2,28", "sort"))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ("--clip-norm 0", "--clip-norm 0.0 is not a positive number"),
         ("--clip-norm nan", "--clip-norm nan is not a positive number"),
         ("--skip-above -1", "--skip-above -1.0 is not a positive number"),
-        ("--skip-at-most 0", "--skip-at-most 0 is not positive"),
+        ("--skip-above 9 --skip-at-most 0", "--skip-at-most 0 is not positive"),
+        ("--skip-at-most 3", "--skip-at-most 3 needs --skip-above"),
         ("--accumulate 0", "--accumulate 0 is not positive"),
         ("--accumulate 3", "--accumulate 3 does not divide --batch-size 400"),
         ("--weight-decay -1", "--weight-decay -1.0 is not a number from 0 on"),

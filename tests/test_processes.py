@@ -31,16 +31,24 @@ def free_port():
         return server.getsockname()[1]
 
 
-def start(count, workdir, *flags, devices=1):
-    """The processes of one run."""
+def start(count, workdir, *flags, devices=1, each=None):
+    """The processes of one run; `each` has further flags of each."""
     together = ("--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", str(count))
 
     def of_one(i):
-        return ("--process-id", str(i), "--workdir", str(workdir))
+        return ("--process-id", str(i), "--workdir", str(workdir), *(each[i] if each else ()))
 
     return [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), *FLAGS, *together, *of_one(i), *flags],
+            [
+                sys.executable,
+                str(SCRIPT),
+                *FLAGS,
+                *together,
+                *of_one(i),
+                *flags,
+                *(each[i] if each else ()),
+            ],
             env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -135,6 +143,18 @@ def test_four_train_what_one_does_and_stop_as_one(tmp_path):
     assert_same(load_run(tmp_path / "stopped"), alone(tmp_path / "one", *flags[:2]))
 
 
+def test_what_fails_in_one_process_alone_ends_all(tmp_path):
+    begun = time.monotonic()
+    processes = start(
+        2, tmp_path / "r", "--epochs", "2", each=[(), ("--data-dir", "/dev/null/data")]
+    )
+    statuses, outputs = ends(processes)
+    assert time.monotonic() < begun + 60
+    assert statuses == [3, 2], outputs
+    assert "another process of this run is gone: no checkpoint was saved yet" in outputs[0]
+    assert "vae.py: error: " in outputs[1]
+
+
 @pytest.mark.slow
 def test_the_first_s_death_is_told_by_the_others(tmp_path):
     processes = start(4, tmp_path / "lost", "--epochs", "400")
@@ -154,6 +174,7 @@ PROGRAM = """
 
     import jax
     import numpy as np
+    from jax.sharding import AxisType, Mesh
 
     port, process = sys.argv[1], int(sys.argv[2])
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
@@ -205,12 +226,19 @@ PROGRAM = """
     images = Counted(np.arange(64, dtype=np.uint8).reshape(16, 2, 2, 1))
     data = ImageDataset(images, np.arange(16, dtype=np.int32))
     order = np.random.default_rng(0).permutation(16).astype(np.int32).reshape(2, 8)
-    stream = Stream(data, mesh)
-    (segment,) = stream.segments(order, 0, lambda: 1)
-    assert images.read == set(order[:, 4 * process : 4 * process + 4].ravel().tolist())
-    batch = jax.jit(stream.take)(segment.arrays, 1)
-    labels = on_this_process(batch["label"], replicated(mesh))
-    np.testing.assert_array_equal(labels, order[1])
+    # Devices as they come, and those of the processes in turn.
+    for turns, columns in ((False, [0, 1, 2, 3]), (True, [0, 1, 4, 5])):
+        devices = np.array(jax.devices()).reshape(2, 2)
+        devices = (devices.T if turns else devices).reshape(4, 1)
+        mesh = Mesh(devices, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+        stream = Stream(data, mesh)
+        images.read.clear()
+        (segment,) = stream.segments(order, 0, lambda: 1)
+        own = [c + (2 if turns else 4) * process for c in columns]
+        assert images.read == set(order[:, own].ravel().tolist())
+        batch = jax.jit(stream.take)(segment.arrays, 1)
+        labels = on_this_process(batch["label"], replicated(mesh))
+        np.testing.assert_array_equal(labels, order[1])
     print("as it should be")
 """
 

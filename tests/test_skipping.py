@@ -31,7 +31,7 @@ def feed(optimizer, norms):
     return params, state
 
 
-def guarded(optimizer, factor=3.0, patience=4):
+def guarded(optimizer, factor=3.0, patience=3):
     return skip_outliers(optimizer, factor=factor, patience=patience)
 
 
@@ -50,7 +50,7 @@ def test_an_outlier_changes_nothing_but_the_count(bad):
     params, state = feed(guarded(optax.adam(0.1)), [*norms, bad])
     chex.assert_trees_all_equal(params, expected)
     chex.assert_trees_all_equal((state.inner, state.norms), (before.inner, before.norms))
-    assert (int(state.made), int(state.skipped), int(state.left)) == (30, 1, 3)
+    assert (int(state.made), int(state.skipped), int(state.left)) == (30, 1, 2)
 
 
 def test_the_limit_is_a_multiple_of_the_quantile_of_the_last_hundred():
@@ -114,6 +114,24 @@ def test_too_many_in_a_row_end_the_run_with_step_and_cause():
         fit(state_of(optimizer), loss_fn, optimizer, images(*[0] * 20), epochs=1, batch_size=2)
     _, state = feed(optimizer, [2.0] * 25 + [9.0])
     assert skipping.cause(state) == "the gradient's norm 9 is an outlier, over 6"
+
+
+def test_an_epoch_that_is_wholly_skipped_does_not_end_a_run_or_a_member():
+    """Skipping no more than the patience allows, alone and in a population."""
+    optimizer = guarded(optax.sgd(0.1), patience=20)
+    data = images(*[0] * 20)
+    state, history = fit(state_of(optimizer), loss_fn, optimizer, data, epochs=1, batch_size=2)
+    assert (int(state.step), history[0]["skipped"]) == (10, 10)
+    assert np.isnan(history[0]["loss"])
+
+    def member(own):
+        return loss_fn, optimizer
+
+    states = stack_states([state_of(optimizer)])
+    with jax.debug_key_reuse(False):
+        found = fit_population(states, member, data, hyperparameters=(), epochs=1, batch_size=2)
+    assert found.diverged == [None]
+    assert found.history[0]["skipped"] == [10]
 
 
 def test_a_member_that_gives_up_is_frozen():

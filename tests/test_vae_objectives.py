@@ -151,7 +151,7 @@ def test_objectives_over_pairs_train_and_are_evaluated(name, capsys):
 
 
 def test_batches_of_one_have_no_mmd():
-    with pytest.raises(ValueError, match="--batch-size 1 has no pairs"):
+    with pytest.raises(ValueError, match="part, of 1 has no pairs of codes"):
         vae.Config(objective=OBJECTIVES["wae_mmd"](), batch_size=1).build_for((4, 4, 1), 64)
 
 

@@ -77,7 +77,11 @@ def build_cache(
         np.save(partial / _LABELS, labels)
         _write_manifest(partial, label_names)
         shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
+        try:
+            partial.rename(directory)
+        except OSError:  # another process has built it meanwhile
+            if not directory.exists():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -6,6 +6,7 @@ devices alone.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grain
 import jax
@@ -70,16 +71,22 @@ class Stream:
         source = _Chunks(self.dataset, np.asarray(order)[:, own], first, per_chunk)
         reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)
         for chunk in grain.MapDataset.source(source).to_iter_dataset(reading):
-            arrays = tuple(
-                jax.make_array_from_process_local_data(
-                    self._sharding, chunk[name], (*shape, *chunk[name].shape[2:])
-                )
-                for name in ("images", "labels")
-            )
+            arrays = tuple(self._placed(chunk[name], own, shape) for name in ("images", "labels"))
             yield Segment(arrays, 0, int(chunk["batches"]), int(chunk["offset"]))
 
-    def _own_columns(self, shape: tuple[int, int]) -> slice:
-        """The columns of an order `[S, B]` that lie on this process's devices."""
+    def _own_columns(self, shape: tuple[int, int]) -> np.ndarray:
+        """The columns of an order `[S, B]` that lie on this process's devices, ascending."""
         indices = self._sharding.addressable_devices_indices_map(shape).values()
-        columns = [index[1].indices(shape[1]) for index in indices if index is not None]
-        return slice(min(c[0] for c in columns), max(c[1] for c in columns))
+        columns = [range(*index[1].indices(shape[1])) for index in indices if index is not None]
+        return np.unique(np.concatenate(columns))
+
+    def _placed(self, values: np.ndarray, own: np.ndarray, shape: tuple[int, int]) -> jax.Array:
+        """The global array of which this process has read the columns `own`."""
+
+        def of_device(index: Any) -> np.ndarray:
+            start, stop, _ = index[1].indices(shape[1])
+            first, last = np.searchsorted(own, (start, stop))
+            return values[:, first:last]
+
+        whole = (*shape, *values.shape[2:])
+        return jax.make_array_from_callback(whole, self._sharding, of_device)

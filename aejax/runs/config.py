@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from aejax.errors import UsageError
 from aejax.nets.compute import Computed
 from aejax.runs.distributed import check_distributed
-from aejax.runs.optimisation import check_optimisation
+from aejax.runs.optimisation import check_optimisation, flag
 from aejax.runs.recipe import Recipe
 
 
@@ -131,7 +131,7 @@ def check_config(config: Config) -> None:
     """Raises a `UsageError` for the first common field whose value makes no sense."""
     for field in ("epochs", "batch_size", "checkpoint_every"):
         if getattr(config, field) < 1:
-            raise UsageError(f"{_flag(field)} {getattr(config, field)} is not positive")
+            raise UsageError(f"{flag(field)} {getattr(config, field)} is not positive")
     check_distributed(config)
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
@@ -150,7 +150,7 @@ def check_resumable(config: Config, saved: dict[str, object]) -> None:
     current, saved = to_json(config), to_json(type(config)()) | saved
     may_change = config.resumable()
     differing = [
-        f"{_flag(field)} {current.get(field)} (the run has {saved.get(field)})"
+        f"{flag(field)} {current.get(field)} (the run has {saved.get(field)})"
         for field in sorted(current.keys() | saved.keys())
         if field not in may_change and current.get(field) != saved.get(field)
     ]
@@ -185,7 +185,3 @@ def from_json(config_class: type[Config], fields: dict[str, Any]) -> Config:
         raise UsageError(
             f"a run of {config_class.name}.py has fields that this version does not know: {error}"
         ) from error
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")

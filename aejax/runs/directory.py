@@ -182,6 +182,7 @@ def rewind_metrics(directory: Path, step: int, steps_per_epoch: int) -> list[dic
     """
     records = [record for record in read_metrics(directory) if record["step"] <= step]
     partial = directory / (METRICS + ".partial")
+    partial.unlink(missing_ok=True)  # a link would lead the writing elsewhere
     partial.write_text("".join(json.dumps(record) + "\n" for record in records))
     os.replace(partial, directory / METRICS)
     last = max((record["epoch"] for record in records), default=0)

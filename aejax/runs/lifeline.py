@@ -12,10 +12,12 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import jax
 
+from aejax.errors import UsageError
 from aejax.training.processes import broadcast, is_first, several
 
 LOST = 3  # exit status
@@ -35,7 +37,14 @@ def lifeline(host: str | None, last_words: Callable[[], str]) -> Iterator[None]:
         yield
         return
     leaving = threading.Event()
-    ends = _connections(host)
+    try:
+        ends = _connections(host)
+    except OSError as error:
+        atexit.register(os._exit, 2)
+        raise UsageError(
+            f"process {jax.process_index()} and the first do not reach each other ({error}): name "
+            "the first's host in --coordinator as the others see it"
+        ) from error
     arguments = [(end, leaving, last_words) for end in ends]
     watchers = [threading.Thread(target=_watch, args=args, daemon=True) for args in arguments]
     for watcher in watchers:
@@ -44,8 +53,9 @@ def lifeline(host: str | None, last_words: Callable[[], str]) -> Iterator[None]:
         yield
     except BaseException:
         _leave(ends, leaving, _LEFT)
+        until = time.monotonic() + _PATIENCE_S
         for watcher in watchers:
-            watcher.join(_PATIENCE_S)
+            watcher.join(max(0, until - time.monotonic()))
         if any(watcher.is_alive() for watcher in watchers):
             # The others are not leaving: JAX would wait for them as the interpreter ends.
             atexit.register(os._exit, 2)
@@ -60,7 +70,9 @@ def _connections(host: str | None) -> list[socket.socket]:
     if not is_first():
         name, port = broadcast("").split()
         return [socket.create_connection((name, int(port)), timeout=60)]
-    with socket.create_server((host or "", 0)) as server:
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    with socket.create_server(("", 0), family=family, dualstack_ipv6=both) as server:
         broadcast(f"{host or socket.gethostname()} {server.getsockname()[1]}")
         server.settimeout(60)
         return [server.accept()[0] for _ in range(jax.process_count() - 1)]

@@ -16,6 +16,7 @@ from aejax.training.skipping import skip_outliers
 if TYPE_CHECKING:
     from aejax.runs.config import Config
 
+_SKIP_AT_MOST = 20
 _DEFAULTS = {
     "schedule": "constant",
     "clip_norm": None,
@@ -51,12 +52,9 @@ def optimised(recipe: Recipe, config: "Config", steps: int) -> Recipe:
         pieces.append(optax.scale_by_schedule(factor))
     optimizer = optax.chain(*pieces) if len(pieces) > 1 else recipe.optimizer
     if config.skip_above is not None:
-        optimizer = skip_outliers(
-            optimizer, factor=config.skip_above, patience=config.skip_at_most + 1
-        )
-    return dataclasses.replace(
-        recipe, optimizer=optimizer, ema_decay=config.ema, accumulate=config.accumulate
-    )
+        optimizer = skip_outliers(optimizer, factor=config.skip_above, patience=config.skip_at_most)
+    recipe = dataclasses.replace(recipe, optimizer=optimizer, accumulate=config.accumulate)
+    return recipe if config.ema is None else dataclasses.replace(recipe, ema_decay=config.ema)
 
 
 def check_optimisation(config: "Config") -> None:
@@ -64,10 +62,12 @@ def check_optimisation(config: "Config") -> None:
     for field in ("clip_norm", "skip_above"):
         value = getattr(config, field)
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{_flag(field)} {value} is not a positive number")
+            raise UsageError(f"{flag(field)} {value} is not a positive number")
     for field in ("skip_at_most", "accumulate"):
         if getattr(config, field) < 1:
-            raise UsageError(f"{_flag(field)} {getattr(config, field)} is not positive")
+            raise UsageError(f"{flag(field)} {getattr(config, field)} is not positive")
+    if config.skip_above is None and config.skip_at_most != _SKIP_AT_MOST:
+        raise UsageError(f"--skip-at-most {config.skip_at_most} needs --skip-above")
     if not (math.isfinite(config.weight_decay) and config.weight_decay >= 0):
         raise UsageError(f"--weight-decay {config.weight_decay} is not a number from 0 on")
     if config.ema is not None and not 0 <= config.ema < 1:
@@ -84,7 +84,7 @@ def _kernels(params: Any) -> Any:
 
 def _refuse(config: "Config") -> None:
     given = [
-        f"{_flag(field)} {getattr(config, field)}"
+        f"{flag(field)} {getattr(config, field)}"
         for field, default in _DEFAULTS.items()
         if getattr(config, field) != default
     ]
@@ -95,5 +95,6 @@ def _refuse(config: "Config") -> None:
         )
 
 
-def _flag(field: str) -> str:
+def flag(field: str) -> str:
+    """The flag of a field."""
     return "--" + field.replace("_", "-")

@@ -37,7 +37,7 @@ class Recipe:
             `figures/epochs/NAME_EPOCH.png`.
         classes: how many classes the labels must be of, where the model is given them.
         ema_decay: of the parameters' moving average, or None to keep none.
-        accumulate: into how many parts a batch is shared out for its gradient.
+        accumulate: into how many parts a batch is shared out for its gradient, as flags ask.
         train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
             losses; `optimizer.init` still makes the optimiser's state.
         extra: the state's `extra` before the first step, where the loss keeps something there.

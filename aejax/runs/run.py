@@ -123,34 +123,39 @@ def run(config: Config) -> Run:
     begun = time.perf_counter()
     check_config(config)
     connect(config)
+    with contextlib.ExitStack() as stack:
+        last_words = partial(files.last_checkpoint, config.directory())
+        stack.enter_context(lifeline(coordinator_host(config), last_words))
+        return _run(config, begun, stack)
+
+
+def _run(config: Config, begun: float, stack: contextlib.ExitStack) -> Run:
     workdir = config.directory()
     first_alone(lambda: files.check_directory(workdir, resume=config.resume))
     saved = files.read_config(workdir) if config.resume else None
     if saved is not None:
         check_resumable(config, saved["fields"])
     mesh = mesh_of(config)
-    # What has to be prepared or decoded first is so once.
-    first_alone(lambda: load_dataset(config.dataset, "train", config.data_dir))
-    train_data = load_dataset(config.dataset, "train", config.data_dir)
-    first_alone(lambda: load_dataset(config.dataset, "test", config.data_dir))
-    test_data = load_dataset(config.dataset, "test", config.data_dir)
+    train_data, test_data = (_data(config, split) for split in ("train", "test"))
     check_batch_size(config.batch_size, len(train_data), mesh.shape["data"])
     recipe = build_recipe(config, train_data.image_shape, len(train_data))
     test_data = recipe.observe(test_data)
     check_labels(config, recipe, train_data)
     state = initial_state(config, recipe, train_data)
     described = None if config.resume else describe(config, train_data)
-    with contextlib.ExitStack() as stack:
-        first_alone(lambda: stack.enter_context(files.in_use(workdir, described)))
-        stack.enter_context(
-            lifeline(coordinator_host(config), partial(files.last_checkpoint, workdir))
-        )
-        state, history = train_run(config, recipe, state, train_data, test_data, mesh)
-        state = on_this_process(state, replicated(mesh))
-        finished = _as_run(config, recipe, state, history, train_data)
-        if is_first():
-            _finish(finished, train_data, test_data, time.perf_counter() - begun)
+    first_alone(lambda: stack.enter_context(files.in_use(workdir, described)))
+    state, history = train_run(config, recipe, state, train_data, test_data, mesh)
+    state = on_this_process(state, replicated(mesh))
+    finished = _as_run(config, recipe, state, history, train_data)
+    if is_first():
+        _finish(finished, train_data, test_data, time.perf_counter() - begun)
     return finished
+
+
+def _data(config: Config, split: str) -> ImageDataset:
+    """A split of the data set; what has to be prepared or decoded first is so once."""
+    first_alone(lambda: load_dataset(config.dataset, split, config.data_dir))
+    return load_dataset(config.dataset, split, config.data_dir)
 
 
 def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None = None) -> Run:

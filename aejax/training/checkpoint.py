@@ -4,11 +4,8 @@ Beside Orbax's folder of a step lies a digest of its files, so that a truncated 
 byte is noticed before the checkpoint is read.
 """
 
-import json
-import os
 import shutil
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +16,8 @@ from orbax.checkpoint import v1 as ocp
 
 from aejax.errors import UsageError
 from aejax.quiet import quiet_absl
-from aejax.training.processes import first_alone, is_first
+from aejax.training.digests import damage, digest_path, drop_digest, drop_digests, write_digest
+from aejax.training.processes import any_process, first_alone, is_first
 from aejax.training.state import TrainState
 from aejax.training.totals import Totals
 
@@ -49,6 +47,7 @@ class Checkpoints:
             reverse=True,
             keep_checkpoints_without_metrics=False,
         )
+        self._run = directory.absolute().parent  # not where a link of that name leads to
         self.directory = directory.resolve()
         self._save_failed = False
         kept = policies.AnyPreservationPolicy([policies.LatestN(KEEP_LAST), best])
@@ -74,27 +73,24 @@ class Checkpoints:
 
     def _opened(self, open_all: Callable[[], Any]) -> Any:
         """What Orbax makes of the folder; it reads some files of every checkpoint at once."""
+        opened, reason = None, ""
         try:
             with quiet_absl():
-                return open_all()
-        except Exception as error:
-            steps = {int(p.name) for p in self.directory.glob("*") if p.name.isdecimal()}
-            damaged = [(step, reason) for step in steps if (reason := self._damage(step))]
-            if not damaged or len(damaged) == len(steps):
-                raise _none_can_be_read(self.directory, _reason(error)) from error
-            self._set_aside(damaged, max(steps - {step for step, _ in damaged}))
-            with quiet_absl():
-                return open_all()
+                opened = open_all()
+        except Exception as error:  # Orbax raises many kinds for a damaged file
+            reason = _reason(error)
+        if not any_process(bool(reason)):
+            return opened
+        steps = {int(p.name) for p in self.directory.glob("*") if p.name.isdecimal()}
+        damaged = [(step, found) for step in sorted(steps) if (found := self._damage(step))]
+        if not damaged or len(damaged) == len(steps):
+            raise _none_can_be_read(self.directory, reason)
+        self._set_aside(damaged)
+        with quiet_absl():
+            return open_all()
 
     def _damage(self, step: int) -> str | None:
-        """Why the files of a checkpoint cannot be trusted, if so."""
-        if not self._digest_path(step).exists():
-            return "it was not yet whole"
-        try:
-            self._check_digest(step)
-        except (ValueError, OSError, AttributeError) as error:
-            return _reason(error)
-        return None
+        return damage(self.directory / str(step), digest_path(self._run, step))
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
@@ -110,10 +106,13 @@ class Checkpoints:
             return
         metrics = None if loss is None else {"loss": loss}
         try:
+            if is_first():  # that of an earlier checkpoint of this step
+                drop_digest(digest_path(self._run, step))
             with quiet_absl():
                 self._orbax.save(step, checkpoint._asdict(), metrics=metrics)
             if is_first():
-                self._write_digest(step)
+                write_digest(self.directory / str(step), digest_path(self._run, step))
+                drop_digests(self._run, self.steps())
         except Exception as error:  # a full disk is an OSError, a ValueError or Orbax's own
             self._save_failed = True
             raise UsageError(
@@ -133,68 +132,41 @@ class Checkpoints:
         abstract = jax.tree.map(_abstract, like._asdict())
         damaged: list[tuple[int, str]] = []
         for step in reversed(self.steps()):
-            try:
-                self._check_digest(step)
-                with quiet_absl():
-                    restored = self._orbax.load(step, abstract_state=abstract)
-            except Exception as error:  # Orbax raises many kinds for a damaged file
-                damaged.append((step, _reason(error)))
-                continue
-            if damaged:
-                self._set_aside(damaged, step)
-                self._orbax.reload()
-            return Checkpoint(**restored)
+            reason = self._damage(step)
+            restored: Any = None
+            if not any_process(reason is not None):  # what one cannot read, none reads
+                try:
+                    with quiet_absl():
+                        restored = self._orbax.load(step, abstract_state=abstract)
+                except Exception as error:  # Orbax raises many kinds for a damaged file
+                    reason = _reason(error)
+            if not any_process(restored is None):
+                if damaged:
+                    self._set_aside(damaged)
+                    self._orbax.reload()
+                return Checkpoint(**restored)
+            damaged.append((step, reason or "by another process"))
         found = "; ".join(f"{step}: {reason}" for step, reason in damaged) or "there is none"
         raise _none_can_be_read(self.directory, found)
 
-    def _digest_path(self, step: int) -> Path:
-        return self.directory.parent / "digests" / f"{step}.json"
-
-    def _write_digest(self, step: int) -> None:
-        path = self._digest_path(step)
-        path.parent.mkdir(exist_ok=True)
-        kept = {str(step) for step in self.steps()}
-        for old in path.parent.glob("*.json"):
-            if old.stem not in kept:
-                old.unlink(missing_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)  # a link would lead the writing elsewhere
-        partial.write_text(json.dumps(_digest(self.directory / str(step))))
-        partial.replace(path)
-
-    def _check_digest(self, step: int) -> None:
-        """Raises a `ValueError` naming the first file that is not as it was written."""
-        path = self._digest_path(step)
-        if not path.exists():  # killed between the checkpoint and its digest
-            return
-        found, written = _digest(self.directory / str(step)), json.loads(path.read_text())
-        for file in found.keys() | written.keys():
-            if found.get(file) != written.get(file):
-                raise ValueError(f"{file} is not as it was written")
-
-    def _set_aside(self, damaged: list[tuple[int, str]], good: int) -> None:
+    def _set_aside(self, damaged: list[tuple[int, str]]) -> None:
         def move() -> None:
+            folder = self._run / "damaged"
+            if folder.is_symlink():  # it would lead the moving elsewhere
+                folder.unlink()
+            folder.mkdir(exist_ok=True)
             for step, reason in damaged:
                 print(
-                    f"checkpoint {step} cannot be read ({reason}): going back to {good}",
+                    f"checkpoint {step} cannot be read ({reason}): moved to {folder}",
                     file=sys.stderr,
                 )
-                target = self.directory.parent / "damaged" / str(step)
-                target.parent.mkdir(exist_ok=True)
-                # Not into a folder that a link of that name leads to.
+                target = folder / str(step)
                 target.unlink() if target.is_symlink() else shutil.rmtree(target, True)
-                os.rename(self.directory / str(step), target)
+                shutil.move(self.directory / str(step), target)
+                drop_digest(digest_path(self._run, step))
 
+        any_process(False)  # all have looked at the files
         first_alone(move)
-
-
-def _digest(directory: Path) -> dict[str, list[int]]:
-    """Size and CRC-32 of every file under a folder."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(directory)): [path.stat().st_size, zlib.crc32(path.read_bytes())]
-        for path in files
-    }
 
 
 def _none_can_be_read(directory: Path, reason: str) -> UsageError:

@@ -43,9 +43,7 @@ def make_train_segment(train_step: TrainStep, take: Take, mesh: Mesh) -> TrainSe
     State and totals are donated. It stops after the first step whose loss is not finite, or when
     too many updates in a row were skipped. `take(arrays, index)` makes the batches.
     """
-
-    def taken(arrays: Arrays, index: jax.Array) -> Batch:
-        return jax.lax.with_sharding_constraint(take(arrays, index), split_over_batch(mesh))
+    shared_out = _shared_out(take, mesh)
 
     def laid_out(state: TrainState) -> TrainState:
         return jax.lax.with_sharding_constraint(state, split_kernels(state, mesh))
@@ -57,7 +55,7 @@ def make_train_segment(train_step: TrainStep, take: Take, mesh: Mesh) -> TrainSe
     def segment(
         state: TrainState, totals: Totals, arrays: Arrays, first: jax.Array, last: jax.Array
     ) -> tuple[TrainState, Totals]:
-        state, totals = train_batches(step, taken, state, totals, arrays, first, last)
+        state, totals = train_batches(step, shared_out, state, totals, arrays, first, last)
         return laid_out(state), totals
 
     return jax.jit(segment, donate_argnums=(0, 1))
@@ -100,11 +98,9 @@ def make_eval_segment(eval_step: EvalStep, take: Take, num_images: int, mesh: Me
 
     Totals are donated.
     """
-
-    def taken(arrays: Arrays, index: jax.Array) -> Batch:
-        return jax.lax.with_sharding_constraint(take(arrays, index), split_over_batch(mesh))
-
-    return jax.jit(partial(evaluate_batches, eval_step, taken, num_images), donate_argnums=1)
+    return jax.jit(
+        partial(evaluate_batches, eval_step, _shared_out(take, mesh), num_images), donate_argnums=1
+    )
 
 
 def evaluate_batches(
@@ -132,3 +128,9 @@ def evaluate_batches(
         return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
 
     return jax.lax.fori_loop(first, last, measure, totals)
+
+
+def _shared_out(take: Take, mesh: Mesh) -> Take:
+    """`take` with each batch split over the devices."""
+    sharding = split_over_batch(mesh)
+    return lambda arrays, index: jax.lax.with_sharding_constraint(take(arrays, index), sharding)

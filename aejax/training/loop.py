@@ -195,7 +195,7 @@ def fit(
 
     Raises:
         UsageError: if the batch is larger than the data set or not a multiple of the devices.
-        DivergedError: if a loss is not finite.
+        DivergedError: if a loss is not finite, or too many updates in a row were skipped.
     """
     mesh = data_mesh(devices)
     train_step = make_train_step(loss_fn, optimizer)

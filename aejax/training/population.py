@@ -146,10 +146,12 @@ def train_population(
             bounds = (np.full(count, first, np.int32), last)
             states, totals = run_batches(images, labels, states, totals, own, orders, *bounds)
             jax.block_until_ready(totals)  # else a signal waits for the whole epoch
-        lines: list[dict[str, Any]] = [{"epoch": epoch + 1, "split": "train"} | _means(totals)]
+        means = _means(totals) | skipping.skipped(states.opt_state)
+        lines: list[dict[str, Any]] = [{"epoch": epoch + 1, "split": "train"} | means]
         if evaluate is not None:
             lines.append({"epoch": epoch + 1, "split": "test"} | evaluate(states, own))
-        alive &= np.all([np.isfinite(line["loss"]) for line in lines], axis=0)
+        alive &= np.isfinite(np.asarray(totals.sums["loss"]))  # its mean may be of no batch
+        alive &= np.all([np.isfinite(line["loss"]) for line in lines[1:]], axis=0)
         alive &= ~np.asarray(skipping.gave_up(states.opt_state))
         yield Population(states, lines, _diverged(states, alive))
 

@@ -31,16 +31,16 @@ def first_alone(function: Callable[[], Any]) -> None:
     """Runs `function` in the first process, while the others wait for it.
 
     Raises:
-        UsageError: in every process, if it raised one in the first.
+        UsageError: in every process, if it raised anything in the first.
     """
     message = ""
     if is_first():
         try:
             function()
-        except UsageError as error:
+        except Exception as error:
             if not several():
                 raise
-            message = str(error) or "the first process failed"
+            message = str(error) or type(error).__name__
     message = broadcast(message)
     if message:
         raise UsageError(message)

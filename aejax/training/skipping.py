@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 WINDOW, FEWEST = 100, 20  # norms that are remembered; those that a quantile needs
@@ -23,7 +24,7 @@ class SkipState(NamedTuple):
         norms: `[WINDOW]`, the norms of the last updates made, NaN where there was none yet.
         made: how many updates were made.
         skipped: how many were skipped.
-        left: how many more may be skipped before one is made.
+        left: how many more may be skipped before one is made; -1 when that is too many.
         norm: that of the last gradient.
         limit: the norm that it could have had at most.
     """
@@ -47,7 +48,7 @@ def skip_outliers(
     change then.
 
     Args:
-        optimizer: what is guarded; it stands innermost, so give the whole chain.
+        optimizer: what is guarded: the whole chain, which sees no outlier.
         factor: how far above the quantile an outlier begins.
         patience: how many updates in a row may be skipped; see `gave_up`.
     """
@@ -92,12 +93,14 @@ def made(opt_state: Any) -> jax.Array | None:
 
 def gave_up(opt_state: Any) -> jax.Array:
     """Whether more updates in a row were skipped than the patience allows."""
-    return opt_state.left <= 0 if isinstance(opt_state, SkipState) else jnp.zeros((), bool)
+    return opt_state.left < 0 if isinstance(opt_state, SkipState) else jnp.zeros((), bool)
 
 
-def skipped(opt_state: Any) -> dict[str, int]:
+def skipped(opt_state: Any) -> dict[str, Any]:
     """How many updates were skipped so far, as a metric; none for an optimiser that skips none."""
-    return {"skipped": int(opt_state.skipped)} if isinstance(opt_state, SkipState) else {}
+    if not isinstance(opt_state, SkipState):
+        return {}
+    return {"skipped": np.asarray(opt_state.skipped).tolist()}
 
 
 def cause(opt_state: SkipState) -> str:

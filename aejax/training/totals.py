@@ -1,5 +1,6 @@
 """Sums of metrics over batches of different weight."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ class Totals(NamedTuple):
     def means(self) -> dict[str, float]:
         """The metrics' means, as numbers."""
         sums, weight = jax.device_get((self.sums, self.weight))
-        return {name: float(value / weight) for name, value in sums.items()}
+        # No batch counts where every update of an epoch was skipped.
+        return {name: float(value / weight) if weight else math.nan for name, value in sums.items()}
 
 
 def zero_totals(metrics: Metrics) -> Totals:
