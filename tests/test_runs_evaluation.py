@@ -56,6 +56,7 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
     assert len(found["classifier"]) == 12
     assert found["classifier_frechet_distance"] > 0
     assert isinstance(found["elbo"], float)
+    assert "is no density" in found["log_likelihood_caveat"]  # the digits are grey
     assert "log_likelihood" in capsys.readouterr().out
 
 
@@ -125,6 +126,16 @@ def test_a_gaussian_of_each_images_best_scale_is_no_density():
     config = vae.Config(likelihood="gaussian_optimal")
     assert config.build_for((4, 4, 1), 64).latent_variable_model is None
     assert vae.Config().build_for((4, 4, 1), 64).latent_variable_model is not None
+
+
+def test_binary_images_have_no_caveat(workdir):
+    run = aejax.load_run(workdir)
+    grey = ImageDataset(np.full((2, 28, 28, 1), 7, np.uint8), np.zeros(2, np.int32))
+    both = [
+        likelihood_results(run, data, jax.random.key(0), samples=2, memory=None)
+        for data in (grey, binarized(grey, seed=0))
+    ]
+    assert ["log_likelihood_caveat" in found for found in both] == [True, False]
 
 
 def test_binary_images_are_a_function_of_the_seed():

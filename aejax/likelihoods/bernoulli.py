@@ -43,4 +43,5 @@ def bernoulli() -> Likelihood:
         bernoulli_log_prob,
         jax.nn.sigmoid,
         lambda key, logits: jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(logits.dtype),
+        binary=True,
     )

@@ -23,6 +23,7 @@ class Likelihood(NamedTuple):
         sample: (key, outputs) -> x ~ p(x|z), `[B, ..., C]`.
         channels: C -> the channels that the decoder must emit for data of C channels.
         normalised: whether log_prob is that of a density, or of probabilities.
+        binary: whether it is so over 0 and 1 alone.
     """
 
     log_prob: Callable[[Any, jax.Array], jax.Array]
@@ -30,6 +31,7 @@ class Likelihood(NamedTuple):
     sample: Callable[[jax.Array, Any], jax.Array]
     channels: Callable[[int], int] = lambda channels: channels
     normalised: bool = True
+    binary: bool = False
 
 
 def as_rows(*arrays: jax.Array) -> tuple[jax.Array, ...]:

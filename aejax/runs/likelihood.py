@@ -46,13 +46,23 @@ def likelihood_results(
     found = jax.block_until_ready(compiled(params, x, key))
     seconds = time.perf_counter() - begun
     bits = -np.asarray(found.log_likelihood) / (math.prod(test.image_shape) * math.log(2))
-    return {
+    return _caveat(model, test) | {
         "log_likelihood": mean_and_error(found.log_likelihood)._asdict(),
         "log_likelihood_samples": samples,
         "sampled_elbo": mean_and_error(found.elbo)._asdict(),
         "bits_per_dim": mean_and_error(bits)._asdict(),
         "log_likelihood_seconds": seconds,
         "log_likelihood_of_matmul_peak": _decoded(model, params, samples, len(test)) / seconds,
+    }
+
+
+def _caveat(model: LatentVariableModel, test: ImageDataset) -> dict[str, str]:
+    """What is to be known of a log p(x) that is none."""
+    if not model.likelihood.binary or np.isin(test.images, (0, 255)).all():
+        return {}
+    return {
+        "log_likelihood_caveat": "a Bernoulli of grey pixels is no density: compare it with "
+        "nothing but others of its kind, or give --likelihood continuous_bernoulli"
     }
 
 
