@@ -14,7 +14,7 @@ from typing import Any
 
 from aejax.errors import UsageError
 from aejax.runs import directory as files
-from aejax.runs.config import Config, to_json
+from aejax.runs.config import RESUMABLE, Config, to_json
 from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.run import Run, load_run
 
@@ -34,7 +34,8 @@ KERAS = {
     "lesson_vae.py --dataset fashion_mnist --slip": ("loss", 26.76491),
 }
 RATE = re.compile(r" --(?:learning-rate|schedule) \S+")
-ELSEWHERE = ("workdir", "data_dir", "resume", "devices", "data", "checkpoint_every", "seed")
+# What changes no figure, beside the seed, of which there are several.
+ELSEWHERE = RESUMABLE - {"epochs"} | {"seed"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

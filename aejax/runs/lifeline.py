@@ -40,7 +40,7 @@ def lifeline(host: str | None, last_words: Callable[[], str]) -> Iterator[None]:
     try:
         ends = _connections(host)
     except OSError as error:
-        atexit.register(os._exit, 2)
+        atexit.register(_end_at_once)
         raise UsageError(
             f"process {jax.process_index()} and the first do not reach each other ({error}): name "
             "the first's host in --coordinator as the others see it"
@@ -52,15 +52,16 @@ def lifeline(host: str | None, last_words: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _leave(ends, leaving, _LEFT)
+        leaving.set()
+        _say(ends, _LEFT)
         until = time.monotonic() + _PATIENCE_S
         for watcher in watchers:
             watcher.join(max(0, until - time.monotonic()))
         if any(watcher.is_alive() for watcher in watchers):
             # The others are not leaving: JAX would wait for them as the interpreter ends.
-            atexit.register(os._exit, 2)
+            atexit.register(_end_at_once)
         raise
-    _leave(ends, leaving, _DONE)
+    _say(ends, _DONE)
     for watcher in watchers:
         watcher.join()
 
@@ -78,8 +79,14 @@ def _connections(host: str | None) -> list[socket.socket]:
         return [server.accept()[0] for _ in range(jax.process_count() - 1)]
 
 
-def _leave(ends: list[socket.socket], leaving: threading.Event, word: bytes) -> None:
-    leaving.set()
+def _end_at_once() -> None:
+    """What the interpreter does last, in place of JAX's waiting for all processes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)
+
+
+def _say(ends: list[socket.socket], word: bytes) -> None:
     for end in ends:
         with contextlib.suppress(OSError):
             end.sendall(word)
