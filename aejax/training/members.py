@@ -32,10 +32,13 @@ def member_state(states: TrainState, index: int) -> TrainState:
     return jax.tree.map(take, states)
 
 
-def over_members(function: Any, strategy: Strategy, mesh: Mesh, shared: int) -> Any:
+def over_members(
+    function: Any, strategy: Strategy, mesh: Mesh, shared: int, donate: tuple[int, ...] = ()
+) -> Any:
     """`function` of `shared` arguments and those of one member, jitted over all members.
 
     The members are split over the devices of the mesh, on each of which they go by `strategy`.
+    `donate` names the arguments whose memory the results may take.
     """
 
     def on_device(*args: Any) -> Any:
@@ -47,9 +50,8 @@ def over_members(function: Any, strategy: Strategy, mesh: Mesh, shared: int) -> 
     member = PartitionSpec("member")
 
     if mesh.size == 1:
-        return jax.jit(on_device)
+        return jax.jit(on_device, donate_argnums=donate)
 
-    @jax.jit
     def over(*args: Any) -> Any:
         specs = tuple(PartitionSpec() if i < shared else member for i in range(len(args)))
         mapped = jax.shard_map(
@@ -57,7 +59,7 @@ def over_members(function: Any, strategy: Strategy, mesh: Mesh, shared: int) -> 
         )
         return mapped(*args)
 
-    return over
+    return jax.jit(over, donate_argnums=donate)
 
 
 def member_mesh(devices: int) -> Mesh:

@@ -131,11 +131,13 @@ def train_population(
     images, labels = (
         jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
     )
-    own, states = jax.device_put((hyperparameters, states), split)
+    own = jax.device_put(hyperparameters, split)
+    # A copy, which is donated: the result of a call lies where its states did.
+    states = jax.device_put(jax.jit(_copied)(states), split)
     empty = jax.device_put(
         _empty_totals(steps_of, states, own, train_data, batch_size, count), split
     )
-    run_batches = over_members(partial(_train, steps_of), strategy, mesh, shared=2)
+    run_batches = over_members(partial(_train, steps_of), strategy, mesh, shared=2, donate=(2,))
     evaluate = _make_evaluate(steps_of, test_data, batch_size, strategy, mesh)
     at_a_time = max(1, _STEPS_PER_CALL // count)
     for epoch in range(int(np.max(states.step)) // steps, epochs):
@@ -154,6 +156,10 @@ def train_population(
         alive &= np.all([np.isfinite(line["loss"]) for line in lines[1:]], axis=0)
         alive &= ~np.asarray(skipping.gave_up(states.opt_state))
         yield Population(states, lines, _diverged(states, alive))
+
+
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def _orders(keys: jax.Array, epoch: int, images: int, batch_size: int) -> jax.Array:
