@@ -151,6 +151,7 @@ def curve(cost: dict[tuple[str, int], float]) -> Figure:
     axes.axhline(1, color="0.7", linewidth=0.8, zorder=0)
     axes.set(xlabel="N", ylabel="time of a model, in that of one alone", ylim=(0, None))
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     return figure
