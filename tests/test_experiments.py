@@ -11,16 +11,18 @@ import pytest
 @pytest.mark.parametrize(
     ("script", "flags", "figures"),
     [
-        (
+        pytest.param(
             "vae.py",
             ["--hidden", "32"],
             ["curves", "latent", "manifold", "reconstructions", "samples"],
+            marks=pytest.mark.slow,  # others train it
         ),
         ("autoencoder.py", ["--hidden", "32"], ["curves", "latent", "reconstructions"]),
-        (
+        pytest.param(
             "autoencoder.py",
             ["--net", "conv", "--channels", "4", "--batch-size", "1000"],
             ["curves", "latent", "reconstructions"],
+            marks=pytest.mark.slow,
         ),
     ],
 )

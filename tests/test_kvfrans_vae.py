@@ -52,7 +52,10 @@ def test_the_encoder_is_leaky():
     assert float(features[0, 0]) == pytest.approx(0.2 * np.sum(0.2 * first))
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 64, 3), (8, 4, 1)])
+@pytest.mark.parametrize(
+    "shape",
+    [(32, 64, 3), *(pytest.param(s, marks=pytest.mark.slow) for s in ((28, 28, 1), (8, 4, 1)))],
+)
 def test_sides_come_back(shape):
     recipe, params = initial(kvfrans_vae.Config(latent_dim=3), shape)
     x = jnp.zeros((2, *shape))

@@ -47,7 +47,11 @@ def test_what_the_slip_charges_is_keras_formula():
 
 @pytest.mark.parametrize(
     ("slip", "net"),
-    [(True, "dense"), (False, "dense"), pytest.param(True, "conv", marks=pytest.mark.slow)],
+    [
+        (True, "dense"),
+        pytest.param(False, "dense", marks=pytest.mark.slow),
+        pytest.param(True, "conv", marks=pytest.mark.slow),
+    ],
 )
 def test_they_train(slip, net, tmp_path):
     import aejax

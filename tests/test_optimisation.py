@@ -135,13 +135,13 @@ def test_models_of_several_losses_refuse_them():
         build_recipe(config, (28, 28, 1), 4000)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
     ("pair", "tolerance"),
     [
         (nets.mlp_pair((8, 8, 1), (16,)), 0.03),
         # Sums over pixels that cancel, at the beginning.
-        (nets.conv_pair((8, 8, 1), (4, 8)), 0.25),
+        pytest.param(nets.conv_pair((8, 8, 1), (4, 8)), 0.25, marks=pytest.mark.slow),
         (nets.pooled_pair((8, 8, 1), (4, 8)), 0.25),
     ],
     ids=("mlp", "conv", "pooled"),

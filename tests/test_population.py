@@ -48,7 +48,8 @@ def data():
 
 
 @pytest.mark.parametrize(
-    ("strategy", "devices"), [("map", 1), ("vmap", 1), ("map", 4), ("vmap", 2)]
+    ("strategy", "devices"),
+    [("map", 1), ("vmap", 1), pytest.param("map", 4, marks=pytest.mark.slow), ("vmap", 2)],
 )
 def test_a_member_is_the_run_alone(data, strategy, devices):
     train, test = data

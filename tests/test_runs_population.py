@@ -156,6 +156,7 @@ def test_a_population_is_not_begun_where_one_is():
         aejax.run(autoencoder.Config(workdir="p", **SMALL))
 
 
+@pytest.mark.slow
 def test_a_member_goes_on_alone_to_the_bit():
     configs = [
         vae.Config(seed=s, workdir="p", devices=1, schedule="constant", **(SMALL | {"epochs": 1}))
@@ -168,6 +169,7 @@ def test_a_member_goes_on_alone_to_the_bit():
     chex.assert_trees_all_equal(resumed.state.params, whole.state.params)
 
 
+@pytest.mark.slow
 def test_a_cosine_and_a_multiplier_are_those_of_the_run_alone():
     objective = Geco(tolerance=150.0)
     config = vae.Config(objective=objective, schedule="cosine", workdir="p", devices=1, **SMALL)

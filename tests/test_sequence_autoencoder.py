@@ -77,7 +77,7 @@ def test_melodies_are_drawn_where_they_sound():
     assert {"D4", "A4", "E5"} <= named
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", [pytest.param("lstm", marks=pytest.mark.slow), "gru"])
 def test_it_learns_a_sequence(cell):
     """Sine waves of different phases: two numbers hold one, and two are enough."""
     from aejax.training.loop import fit

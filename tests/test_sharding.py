@@ -37,8 +37,10 @@ def trained(mesh, stream=False):
     return last.state
 
 
-@pytest.mark.parametrize("sizes", [(4, 2), (1, 8), (2, 4)])
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "stream"),
+    [((4, 2), False), ((2, 4), True), pytest.param((1, 8), False, marks=pytest.mark.slow)],
+)
 def test_wide_layers_over_devices_are_those_of_one(sizes, stream):
     one, many = trained(device_mesh(1)), trained(device_mesh(*sizes), stream)
     chex.assert_trees_all_close(many.params, one.params, rtol=2e-4, atol=2e-6)
@@ -65,6 +67,7 @@ def test_what_is_split(shape, spec):
     assert split_kernels(jnp.zeros(shape), device_mesh(8)).spec == P()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_other_devices(tmp_path):
     def run(name, *flags):
         words = ("--hidden", "128", "--batch-size", "400", "--workdir", str(tmp_path / name))

@@ -69,7 +69,7 @@ def test_linear_enlargement_is_scipys():
     )
 
 
-@pytest.mark.parametrize("net", ["bottleneck", "residual"])
+@pytest.mark.parametrize("net", ["bottleneck", pytest.param("residual", marks=pytest.mark.slow)])
 def test_it_trains_and_compares(net, tmp_path):
     config = super_resolution.Config(net=net, epochs=1, factor=4, workdir=str(tmp_path / "r"))
     run = aejax.run(config)

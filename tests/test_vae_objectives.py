@@ -135,7 +135,10 @@ def test_a_run_with_state_of_its_own_goes_on_to_the_bit():
     assert float(whole.state.extra["geco"]["log_multiplier"]) > 0
 
 
-@pytest.mark.parametrize("name", ["info_vae", "wae_mmd", "beta_tcvae"])
+@pytest.mark.parametrize(
+    "name",
+    ["info_vae", *(pytest.param(n, marks=pytest.mark.slow) for n in ("wae_mmd", "beta_tcvae"))],
+)
 def test_objectives_over_pairs_train_and_are_evaluated(name, capsys):
     config = vae.Config(
         objective=OBJECTIVES[name](), epochs=1, hidden=(8,), batch_size=1000, workdir="r"
