@@ -97,10 +97,15 @@ def _made(directory: Path) -> Iterator[None]:
         ) from error
 
 
+def checkpoint_steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in a run directory, without opening them."""
+    folder = directory / CHECKPOINTS
+    return [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+
+
 def last_checkpoint(directory: Path) -> str:
     """What there is to go on from, said to whom a run is lost."""
-    folder = directory / CHECKPOINTS
-    steps = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    steps = checkpoint_steps(directory)
     if not steps:
         return f"no checkpoint was saved yet in {directory}"
     return (

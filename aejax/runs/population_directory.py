@@ -14,7 +14,7 @@ from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_resumable, to_json
 from aejax.training.checkpoint import Checkpoint, Checkpoints
-from aejax.training.population import Population
+from aejax.training.population import Population, diverged_at
 from aejax.training.state import TrainState
 from aejax.training.totals import zero_totals
 
@@ -71,19 +71,13 @@ def begin_population(
     alive = np.asarray(states.step) == done
     for line in history:
         alive &= np.isfinite(line["loss"])
-    at = np.asarray(states.step)
-    diverged = [None if ok else int(step) for ok, step in zip(alive, at, strict=True)]
-    return Population(states, history, diverged)
+    return Population(states, history, diverged_at(states, alive))
 
 
 def _make_room(members: Path, done: int) -> None:
     """Takes the members that an earlier stop left away, unless one went on alone."""
     for folder in members.glob("*"):
-        steps = [
-            int(path.name)
-            for path in (folder / files.CHECKPOINTS).glob("*")
-            if path.name.isdecimal()
-        ]
+        steps = files.checkpoint_steps(folder)
         if max(steps, default=0) > done:
             raise UsageError(
                 f"{folder} went on alone to step {max(steps)}, past the population's {done}: "

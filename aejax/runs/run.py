@@ -27,7 +27,7 @@ from aejax.runs.recipe import Recipe
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
-from aejax.training.processes import first_alone, is_first, on_this_process
+from aejax.training.processes import first_alone, is_first, on_this_process, several
 from aejax.training.sharding import device_mesh, replicated
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
@@ -154,7 +154,8 @@ def _run(config: Config, begun: float, stack: contextlib.ExitStack) -> Run:
 
 def _data(config: Config, split: str) -> ImageDataset:
     """A split of the data set; what has to be prepared or decoded first is so once."""
-    first_alone(lambda: load_dataset(config.dataset, split, config.data_dir))
+    if several():
+        first_alone(lambda: load_dataset(config.dataset, split, config.data_dir))
     return load_dataset(config.dataset, split, config.data_dir)
 
 

@@ -155,7 +155,7 @@ def train_population(
         alive &= np.isfinite(np.asarray(totals.sums["loss"]))  # its mean may be of no batch
         alive &= np.all([np.isfinite(line["loss"]) for line in lines[1:]], axis=0)
         alive &= ~np.asarray(skipping.gave_up(states.opt_state))
-        yield Population(states, lines, _diverged(states, alive))
+        yield Population(states, lines, diverged_at(states, alive))
 
 
 def _copied(tree: Any) -> Any:
@@ -235,7 +235,8 @@ def _means(totals: Totals) -> dict[str, list[float]]:
         return {name: (value / weight).tolist() for name, value in sums.items()}
 
 
-def _diverged(states: TrainState, alive: np.ndarray) -> list[int | None]:
+def diverged_at(states: TrainState, alive: np.ndarray) -> list[int | None]:
+    """By member, None, or the step at which one that is not alive was left."""
     steps = np.asarray(states.step)
     return [None if ok else int(step) for ok, step in zip(alive, steps, strict=True)]
 
