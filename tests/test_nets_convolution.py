@@ -8,8 +8,9 @@ import jax
 import pytest
 from jax.test_util import check_grads
 
-from aejax.nets.convolution import convolution, matmul_convolution
+from aejax.nets.convolution import convolution
 from aejax.nets.layers import Conv, ConvTranspose
+from aejax.nets.matmul_convolution import matmul_convolution
 
 
 def reference_and_ours(make, x):
@@ -43,6 +44,9 @@ PADDINGS = ["SAME", "VALID", "explicit", "CIRCULAR"]
         ((2, 10, 9, 3), 3, 1, 1, 1),  # one channel out
         ((2, 10, 9, 1), 3, 1, 2, 5),  # one channel in
         ((2, 10, 9, 1), 3, 2, 1, 5),
+        ((3, 10, 9, 2), 2, 1, 3, 5),  # an odd batch, a stride beyond the kernel
+        ((2, 10, 9, 3), 5, 1, 1, 5),  # windows of more than a few slices
+        ((2, 10, 9, 3), 4, 2, 1, 5),
     ],
 )
 def test_conv_is_flaxs(shape, size, dilation, stride, features, padding):
@@ -106,6 +110,23 @@ def test_vmap_over_kernels_and_images():
     got = jax.jit(jax.vmap(conv))(x, kernels)
     for i, j in itertools.product(range(3), range(1)):
         chex.assert_trees_all_close(got[i], conv(x[i], kernels[i + j]), rtol=1e-5, atol=1e-5)
+
+
+def test_padding_that_crops_is_xlas():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 7, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    pads = ((-1, 2), (1, -2))
+    expected = jax.lax.conv_general_dilated(
+        x, kernel, (2, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    chex.assert_trees_all_close(convolution(x, kernel, (2, 1), pads), expected, atol=1e-5)
+
+
+def test_a_value_outside_its_windows_does_no_harm():
+    x = jax.numpy.zeros((1, 6, 6, 2)).at[0, 0, 0, 0].set(jax.numpy.nan)
+    y = convolution(x, jax.numpy.ones((3, 3, 2, 2)), (1, 1), "VALID")
+    assert jax.numpy.isnan(y[0, 0, 0]).all()
+    assert jax.numpy.isfinite(y.at[0, 0, 0].set(0)).all()
 
 
 def test_groups_are_xlas():

@@ -1,12 +1,11 @@
 """Convolutions as matrix products, for CPUs.
 
 XLA's CPU convolutions are slow, and several times slower inside a loop. Here a convolution is one
-product of windows of the input, gathered side by side, with the flattened kernel. One to fewer
-channels is the product first and the sum of its shifted slices after, which moves less. One of a
-single channel is a sum of shifted slices, which XLA fuses into a direct convolution. One over a
-dilated input (a transposed convolution, and the gradient of a strided one) is a product for each
-phase of the output's rows, so few products with an inserted zero are made. The gradients are
-written by hand: left to automatic differentiation, they would scatter into overlapping windows.
+product of windows of the input, side by side, with the flattened kernel. One to fewer channels is
+the product first and the sum of its shifted slices after, which moves less. One over a dilated
+input (a transposed convolution, and the gradient of a strided one) is a product for each phase of
+the output's rows, so few products with an inserted zero are made. The gradients are written by
+hand: left to automatic differentiation, they would scatter into overlapping windows.
 
 Forward-mode differentiation (`jax.jvp`) is not defined for it: where that is needed, use
 `flax.linen.Conv`, which takes the same parameters.
@@ -14,95 +13,16 @@ Forward-mode differentiation (`jax.jvp`) is not defined for it: where that is ne
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aejax.nets.products import Pads, dilated, narrows, patches, strided, tap_by_tap
-from aejax.nets.windows import Ints, pad
+from aejax.nets.matmul_convolution import matmul_convolution
+from aejax.nets.products import Pads
+from aejax.nets.windows import pad
 
 TILE_BYTES = 2**27  # of windows gathered at a time
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def matmul_convolution(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: Ints,
-    padding: Pads,
-    lhs_dilation: Ints,
-    dilation: Ints,
-) -> jax.Array:
-    """`lax.conv_general_dilated` of x `[B, ..., C]` and kernel `[..., C, O]` as matrix products.
-
-    Only one of `strides`, `lhs_dilation` and `dilation` may be other than ones.
-    """
-    if all(factor == 1 for factor in lhs_dilation):
-        return strided(x, kernel, strides, padding, dilation)
-    return dilated(x, kernel, padding, lhs_dilation)
-
-
-def _forward(
-    x: jax.Array,
-    kernel: jax.Array,
-    strides: Ints,
-    padding: Pads,
-    lhs_dilation: Ints,
-    dilation: Ints,
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = matmul_convolution(x, kernel, strides, padding, lhs_dilation, dilation)
-    return y, (x, kernel)
-
-
-def _backward(
-    strides: Ints,
-    padding: Pads,
-    lhs_dilation: Ints,
-    dilation: Ints,
-    inputs: tuple[jax.Array, jax.Array],
-    dy: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = inputs
-    sizes = kernel.shape[:-2]
-    ones = (1,) * len(sizes)
-    turned = _turn(kernel)
-    reach = [(k - 1) * d for k, d in zip(sizes, dilation, strict=True)]
-    low = [r - p for r, (p, _) in zip(reach, padding, strict=True)]
-    if lhs_dilation == ones and not narrows(kernel, strides):
-        # x's gradient is dy, dilated by the strides, convolved with the turned kernel.
-        spread = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:-1], strides, strict=True)]
-        high = [
-            n + r - lo - m for n, r, lo, m in zip(x.shape[1:-1], reach, low, spread, strict=True)
-        ]
-        pads = tuple(zip(low, high, strict=True))
-        dx = matmul_convolution(dy, turned, ones, pads, strides, dilation)
-        seen = patches(x, sizes, dy.shape[1:-1], strides, padding, dilation)
-        return dx, _contract(seen, dy.reshape(-1, dy.shape[-1])).reshape(kernel.shape)
-    # Both gradients of a transposed or narrowing convolution are products with patches of dy.
-    spread = [(n - 1) * s + 1 for n, s in zip(x.shape[1:-1], lhs_dilation, strict=True)]
-    high = [m + r - lo - n for m, r, lo, n in zip(spread, reach, low, dy.shape[1:-1], strict=True)]
-    pads = tuple(zip(low, high, strict=True))
-    seen = patches(dy, sizes, x.shape[1:-1], lhs_dilation, pads, dilation)
-    if dy.shape[-1] == 1:
-        dx = tap_by_tap(dy, turned, x.shape[1:-1], lhs_dilation, pads, dilation)
-    else:
-        dx = (seen @ turned.reshape(-1, x.shape[-1])).reshape(x.shape)
-    return dx, _turn(_contract(seen, x.reshape(-1, x.shape[-1])).reshape(turned.shape))
-
-
-matmul_convolution.defvjp(_forward, _backward)
-
-
-def _contract(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a^T b over many rows, the narrower matrix first: Eigen multiplies it faster so."""
-    return a.T @ b if a.shape[-1] <= b.shape[-1] else (b.T @ a).T
-
-
-def _turn(kernel: jax.Array) -> jax.Array:
-    """The kernel `[..., C, O]` reversed in space, `[..., O, C]`."""
-    return jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-1, -2)
 
 
 def convolution(

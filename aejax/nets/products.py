@@ -1,35 +1,39 @@
 """The forms in which a CPU computes a convolution of `[B, ..., C]` with `[..., C, O]`.
 
-What was tried, in ms on two cores (Zen 4, float32 peak 190 GFLOP/s, batch 128, inside a loop). The
-floor is the arithmetic at the peak; products of these shapes reach 0.85 of it, the weights'
-gradient 0.5, and memory moves at 13 GB/s once a step's arrays leave the cache.
+What was tried, in ms on two cores (Zen 4, float32 peak 210 GFLOP/s, batch 128, inside a loop). The
+floor is the arithmetic at the peak, or the bytes at the 30 GB/s that two cores copy once a step's
+arrays leave the cache. Large products reach 0.8 of the peak, the weights' gradient 0.65.
 
-    transposed 3 x 3, stride 2, 14 x 14 x 64 -> 28 x 28 x 32: forward (floor 5)
+    transposed 3 x 3, stride 2, 14 x 14 x 64 -> 28 x 28 x 32: forward (floor 4.4)
         four phases, slices concatenated, then interleaved   21.8
         product first, then the sum of shifted slices        14.1
         all four phases in one product, zeros included       14.7
-        a product a phase of rows (used)                     14 to 16
+        a product a phase of rows (used)                     11.1, with gathered windows 13.8
         windows of columns, then the sum over rows           12.7 to 15.4
-        XLA's convolution of the dilated input               21.5
-    windows of its gradient, 29 MB (floor 2.2)
-        concatenated slices                                  10.0
-        written slice by slice into zeros                    15.7
-        gathered by tap                                       2.4
-        gathered by window (used)                             0.6 in the cache, 4.3 in a step
+        XLA's convolution of the dilated input               15.5 to 20
+    windows of its gradient, 29 MB (floor 1)
+        slices, stacked or written into zeros                5.2 to 8.3
+        gathered by window (for many taps)                   4.2
+        padded slices, summed (used)                         2.1 to 2.7
+    windows 3 x 3 of 14 x 14 x 8, 7 MB: gathered 0.98, padded slices 0.10
+    windows 4 x 4 of 14 x 14 x 32, stride 1: gathered 6.8, sixteen padded slices 29
     3 x 3 to one channel, 28 x 28 x 32 (floor 0.3)
         windows, then the product                            32.5
-        product first (used)                                  4
-    3 x 3 from one channel, 28 x 28 -> 16 channels (floor 0.1)
-        windows, then the product                             1.6
-        tap by tap (used)                                     0.1
-    weights' gradient [25088, 288]^T [25088, 64] (floor 4.9)
-        as it stands; the transpose of b^T a (used)          10.6; 8.3
-        split over the rows by 2, 8, 32; tap by tap          8 to 10; 17
-        were the windows already transposed                  6.5
-    windows kept for the backward pass, not gathered twice: no gain, 0 to 10 % loss
-    padding written into zeros, for the gather not to be fused: 20 % loss
-    the same in tiles of 8 to 32 images: no gain, 0 to 30 % loss
-    max-pooling 2 x 2 of 28 x 28 x 16, with gradient: XLA's 14.5, slices 3.1
+        product first (used)                                 2.1
+    weights' gradient [25088, 288]^T [25088, 64] (floor 4.4)
+        as it stands; the transpose of b^T a                 10.9; 8.9
+        of both halves of the rows, b^T a (used)             6.9
+        split by 4, by 8                                     7.2, 8.0
+    both gradients from one array of windows
+        all rows at once; in halves (used)                   18 to 20; 16.2
+        halves of windows made whole: other loops            38
+    elementwise, 0.8 MB in the cache, one core: minor axis of 32 or less 0.056, of 64 or more 0.009
+    one channel in, tap by tap: 0.1 alone, but computed anew in every consumer (3 ms a step)
+    channels first and the batch last: every loop a vector loop, the weights' gradient 6.6, but
+        windows 5 to 9 and a transposition wherever XLA sums; 104 a step of all layers, not 55
+    windows kept for the backward pass, not made twice: no gain, 0 to 10 % loss
+    the same in tiles of 2 to 32 images: no gain, 0 to 30 % loss
+    max-pooling 2 x 2 of 28 x 28 x 16, with gradient: XLA's 14.5, slices 2.4
 """
 
 import itertools
@@ -39,7 +43,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.nets.windows import Ints, pad, shifted, windows
+from aejax.nets.windows import Grid, Ints, pad, shifted, windows
 
 Pads = tuple[tuple[int, int], ...]
 Taps = list[tuple[int, int]]
@@ -56,8 +60,6 @@ def strided(
             x.shape[1:-1], padding, sizes, dilation, strides, strict=True
         )
     )
-    if x.shape[-1] == 1:
-        return tap_by_tap(x, kernel, outputs, strides, padding, dilation)
     if narrows(kernel, strides):
         return product_first(x, kernel, outputs, padding, dilation)
     seen = patches(x, sizes, outputs, strides, padding, dilation)
@@ -74,32 +76,8 @@ def patches(
     x: jax.Array, sizes: Ints, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
 ) -> jax.Array:
     """What each output sees, `[B * outputs, taps * C]`."""
-    pads = []
-    for n, (lo, _), k, d, s, m in zip(
-        x.shape[1:-1], padding, sizes, dilation, strides, outputs, strict=True
-    ):
-        pads.append((lo, max(0, (m - 1) * s + (k - 1) * d + 1 - n - lo)))
-    starts = [np.arange(m) * s for m, s in zip(outputs, strides, strict=True)]
-    return windows(pad(x, pads), starts, sizes, dilation)
-
-
-def tap_by_tap(
-    x: jax.Array, kernel: jax.Array, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
-) -> jax.Array:
-    """One channel in: the sum over taps of a shifted slice times the tap's weights."""
-    pads = [
-        (lo, max(hi, (m - 1) * s + (k - 1) * d + 1 - n - lo))
-        for n, (lo, hi), k, d, s, m in zip(
-            x.shape[1:-1], padding, kernel.shape[:-2], dilation, strides, outputs, strict=True
-        )
-    ]
-    x = pad(x, pads)
-    taps = itertools.product(*map(range, kernel.shape[:-2]))
-    ones = (1,) * (x.ndim - 1)
-    terms = [
-        shifted(x, tap, outputs, strides, dilation) * kernel[tap].reshape(*ones, -1) for tap in taps
-    ]
-    return sum(terms[1:], terms[0])
+    low = tuple(lo for lo, _ in padding)
+    return windows(x, Grid(tuple(sizes), tuple(outputs), tuple(strides), tuple(dilation), low))
 
 
 def product_first(
@@ -134,13 +112,8 @@ def dilated(x: jax.Array, kernel: jax.Array, padding: Pads, factors: Ints) -> ja
         taps.append(
             [[(t, (p + t - lo) // s) for t in range(k) if (p + t - lo) % s == 0] for p in range(s)]
         )
-    offsets = [[offset for phase in axis for _, offset in phase] for axis in taps]
-    low = [max(0, -min(axis)) for axis in offsets]
-    high = [max(0, max(a) + q - n) for a, q, n in zip(offsets, counts, x.shape[1:-1], strict=True)]
-    x = pad(x, list(zip(low, high, strict=True)))
     phases = [
-        _phase(x, kernel, leading, taps[-1], low, counts)
-        for leading in itertools.product(*taps[:-1])
+        _phase(x, kernel, leading, taps[-1], counts) for leading in itertools.product(*taps[:-1])
     ]
     y = jnp.stack(phases, axis=rank).reshape(x.shape[0], *counts[:-1], *factors[:-1], -1)
     order = [axis for i in range(rank - 1) for axis in (1 + i, rank + i)]
@@ -154,7 +127,6 @@ def _phase(
     kernel: jax.Array,
     leading: Sequence[Taps],
     last: list[Taps],
-    low: list[int],
     counts: list[int],
 ) -> jax.Array:
     """One phase of the leading axes and all of the last, `[B, *counts, len(last) * O]`."""
@@ -173,6 +145,7 @@ def _phase(
         blocks.append(jnp.concatenate(row, axis=-1))
     weights = jnp.stack(blocks, axis=-3).reshape(-1, shape[-1])
     first = [axis[0][1] for axis in leading] + [nearest]
-    starts = [np.arange(q) + o + lo for q, o, lo in zip(counts, first, low, strict=True)]
     sizes = (*(len(axis) for axis in leading), width)
-    return (windows(x, starts, sizes, (1,) * len(sizes)) @ weights).reshape(shape)
+    ones = (1,) * len(sizes)
+    grid = Grid(sizes, tuple(counts), ones, ones, tuple(-offset for offset in first))
+    return (windows(x, grid) @ weights).reshape(shape)
