@@ -8,6 +8,7 @@ import jax
 import pytest
 from jax.test_util import check_grads
 
+import aejax.nets.layers
 from aejax.nets.convolution import convolution
 from aejax.nets.layers import Conv, ConvTranspose
 from aejax.nets.matmul_convolution import matmul_convolution
@@ -115,11 +116,56 @@ def test_vmap_over_kernels_and_images():
 def test_padding_that_crops_is_xlas():
     x = jax.random.normal(jax.random.key(0), (2, 8, 7, 3))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
-    pads = ((-1, 2), (1, -2))
-    expected = jax.lax.conv_general_dilated(
-        x, kernel, (2, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+
+    def both(function, **options):
+        y, pull = jax.vjp(
+            lambda x, k: function(x, k, (2, 1), ((-1, 2), (1, -2)), **options), x, kernel
+        )
+        return y, *pull(jax.random.normal(jax.random.key(2), y.shape))
+
+    theirs = both(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    chex.assert_trees_all_close(both(convolution), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 5, 3), (0, 4, 5, 3), (1, 4, 5, 0)])
+def test_nothing_in_is_padding_out(shape):
+    y = convolution(
+        jax.numpy.ones(shape), jax.numpy.ones((3, 3, shape[-1], 4)), (1, 1), [(3, 3)] * 2
     )
-    chex.assert_trees_all_close(convolution(x, kernel, (2, 1), pads), expected, atol=1e-5)
+    assert y.shape == (shape[0], shape[1] + 4, 9, 4)
+    assert not y.any()
+
+
+def test_a_stride_beyond_a_single_site_is_not_padded():
+    x, kernel = jax.numpy.ones((1, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))
+    function = jax.jit(lambda x, k: convolution(x, k, (2048, 2048), "VALID"))
+    assert function.lower(x, kernel).compile().memory_analysis().temp_size_in_bytes < 10_000
+
+
+@pytest.mark.parametrize("features", [2, 5])
+@pytest.mark.parametrize("batch", [3, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+def test_one_device_takes_the_batch_in_halves(monkeypatch, kind, stride, batch, features):
+    monkeypatch.setattr("aejax.nets.matmul_convolution.jax.device_count", lambda: 1)
+    options = {"features": features, "kernel_size": (3, 3), "strides": (stride, stride)}
+    x = jax.random.normal(jax.random.key(0), (batch, 6, 5, 3))
+    layers = [getattr(module, kind)(**options) for module in (nn, aejax.nets.layers)]
+    theirs, ours = reference_and_ours(layers, x)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [Conv(5, (3, 3)), ConvTranspose(5, (3, 3), strides=(2, 2))])
+def test_the_devices_share_the_gradients(layer):
+    devices = jax.sharding.Mesh(jax.devices()[:3], "data")
+    batch = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec("data"))
+    whole = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec())
+    x = jax.device_put(jax.numpy.ones((6, 8, 8, 2)), batch)
+    params = jax.device_put(layer.init(jax.random.key(0), x), whole)
+    gradients = jax.jit(jax.grad(lambda p, x: jax.numpy.sum(layer.apply(p, x) ** 2), (0, 1)))
+    compiled = gradients.lower(params, x).compile().as_text()
+    assert "all-reduce" in compiled
+    assert "all-gather" not in compiled
 
 
 def test_a_value_outside_its_windows_does_no_harm():

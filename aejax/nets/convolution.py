@@ -22,7 +22,7 @@ from aejax.nets.matmul_convolution import matmul_convolution
 from aejax.nets.products import Pads
 from aejax.nets.windows import pad
 
-TILE_BYTES = 2**27  # of windows gathered at a time
+TILE_BYTES = 2**27  # of windows made at a time
 
 
 def convolution(
@@ -38,7 +38,7 @@ def convolution(
 ) -> jax.Array:
     """`lax.conv_general_dilated`, channels last, in the form that suits the platform.
 
-    Matrix products on CPU, XLA's convolution elsewhere. What the products gather at a time is
+    Matrix products on CPU, XLA's convolution elsewhere. What the products see at a time is
     bounded: larger batches go part by part, larger images band by band. XLA's too for groups, a
     stated precision, two of strides and dilations at once, and a transposed convolution of a
     single image beyond that bound.
@@ -83,7 +83,7 @@ def convolution(
     sites = min(math.prod(x.shape[1:-1]), math.prod(output.shape[1:-1]))
     widest = max(kernel.shape[-2:])
     image_bytes = sites * math.prod(kernel.shape[:-2]) * widest * x.dtype.itemsize
-    unusual = feature_group_count > 1 or precision is not None or output.size == 0
+    unusual = feature_group_count > 1 or precision is not None or 0 in (x.size, output.size)
     spacings = sum(any(s > 1 for s in each) for each in (strides, lhs_dilation, dilation))
     too_big = image_bytes > TILE_BYTES and any(s > 1 for s in lhs_dilation)
     if unusual or spacings > 1 or too_big:

@@ -1,7 +1,6 @@
 """A convolution as matrix products, with its gradients."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,28 +76,36 @@ matmul_convolution.defvjp(_forward, _backward)
 
 
 def _halves(x: jax.Array) -> jax.Array:
-    """`[B, ...]` -> `[2, B / 2, ...]`, or `[1, B, ...]` where B is odd.
+    """`[B, ...]` -> `[2, B / 2, ...]`, or `[1, B, ...]`.
 
-    Two cores share the gradient's two products better than one sum over all rows. Other reshapes
-    of windows cost more than they bring: XLA gathers them in loops that are not vectorised.
+    Two cores share the gradient's two products better than one sum over all rows. Not where the
+    batch is odd, and not on several devices, which share it already: three could not share halves.
     """
-    parts = 2 if x.shape[0] % 2 == 0 else 1
+    parts = 2 if x.shape[0] % 2 == 0 and jax.device_count() == 1 else 1
     return x.reshape(parts, x.shape[0] // parts, *x.shape[1:])
 
 
-def _patches_in_halves(x: jax.Array, *geometry: Any) -> jax.Array:
-    """`patches` of each half of the batch, `[2, B * outputs / 2, taps * C]`."""
-    return jax.vmap(lambda part: patches(part, *geometry))(_halves(x))
+def _patches_in_halves(
+    x: jax.Array, sizes: Ints, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
+) -> jax.Array:
+    """`patches` of each part of the batch, `[parts, rows, taps * C]`."""
+    return jax.vmap(lambda part: patches(part, sizes, outputs, strides, padding, dilation))(
+        _halves(x)
+    )
 
 
 def _multiply(seen: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Each half of the windows times the flattened kernel."""
+    """The windows `[parts, rows, taps * C]` times the flattened kernel.
+
+    A matrix for each part: with one for all, XLA makes windows of another shape for this product,
+    in loops that are not vectorised.
+    """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     return jnp.einsum("hkm,hmn->hkn", seen, jnp.broadcast_to(matrix, (len(seen), *matrix.shape)))
 
 
 def _contract(seen: jax.Array, y: jax.Array, shape: Ints) -> jax.Array:
-    """seen^T y over the rows of both halves, as a kernel of `shape` `[..., C, O]`."""
+    """seen^T y over the rows of all parts, as a kernel of `shape` `[..., C, O]`."""
     y = _halves(y).reshape(*seen.shape[:2], -1)
     if seen.shape[-1] <= y.shape[-1]:
         return jnp.einsum("hkm,hkn->hmn", seen, y).sum(0).reshape(shape)

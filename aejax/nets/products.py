@@ -88,10 +88,9 @@ def product_first(
     columns = kernel.reshape(-1, in_features, features).swapaxes(0, 1).reshape(in_features, -1)
     products = (x.reshape(-1, in_features) @ columns).reshape(*x.shape[:-1], -1)
     products = pad(products, padding)
-    ones = (1,) * len(sizes)
     y = jnp.zeros((x.shape[0], *outputs, features), x.dtype)
     for index, tap in enumerate(itertools.product(*map(range, sizes))):
-        term = shifted(products, tap, outputs, ones, dilation)
+        term = shifted(products, tap, outputs, dilation)
         y = y + term[..., index * features : (index + 1) * features]
     return y
 

@@ -11,7 +11,7 @@ from jax import lax
 
 Ints = tuple[int, ...]
 
-MOST_SLICES = 9  # of which a window is a sum: each element asks all of them whose place it is in
+MOST_SLICES = 9  # beyond, a gather: each element of a window tests every slice for being its own
 
 
 class Grid(NamedTuple):
@@ -30,6 +30,12 @@ def windows(x: jax.Array, grid: Grid) -> jax.Array:
     The sum of a few slices, each padded to its place in the window, is a single vector loop on
     CPU, up to ten times faster than a gather; of many slices it is not.
     """
+    # A single site has no stride: what it would skip need not be padded.
+    strides = tuple(
+        min(s, k) if n == 1 else s
+        for s, k, n in zip(grid.strides, grid.sizes, grid.counts, strict=True)
+    )
+    grid = grid._replace(strides=strides)
     if math.prod(grid.sizes[:-1]) * len(_runs(grid)) <= MOST_SLICES:
         return _padded_slices(x, grid)
     return _gathered(x, grid)
@@ -45,10 +51,11 @@ def _runs(grid: Grid) -> list[tuple[int, int]]:
 def _padded_slices(x: jax.Array, grid: Grid) -> jax.Array:
     channels, zero, width = x.shape[-1], jnp.zeros((), x.dtype), math.prod(grid.sizes)
     # Every slice is cut where all its sites end, with the axes joined: so each takes padding with
-    # it, and XLA fills the padded array once instead of computing x anew for every slice.
+    # it, and XLA fills the padded array once instead of computing x anew for every slice. Slices
+    # from later taps of the inner axes end in one more place of the first.
     reach = [(k - 1) * d + n * s for k, n, s, d, _ in zip(*grid, strict=True)]
     reach[0] += 1
-    flat = pad_to(x, list(zip(grid.low, reach, strict=True))).reshape(x.shape[0], -1)
+    flat = _pad_to(x, list(zip(grid.low, reach, strict=True))).reshape(x.shape[0], -1)
     steps = [math.prod(reach[axis + 1 :]) * channels for axis in range(len(reach))]
     terms = []
     for place, tap in enumerate(np.ndindex(*grid.sizes[:-1])):
@@ -66,10 +73,10 @@ def _padded_slices(x: jax.Array, grid: Grid) -> jax.Array:
     return sum(terms[1:], terms[0]).reshape(-1, width * channels)
 
 
-def pad_to(x: jax.Array, places: Sequence[tuple[int, int]]) -> jax.Array:
-    """`size` places of every axis of x `[B, ..., C]` from -low, the last axis with the channels.
+def _pad_to(x: jax.Array, places: Sequence[tuple[int, int]]) -> jax.Array:
+    """Of x `[B, ..., W, C]`, (low, size) an axis: `[B, ..., size C]`, from -low, zero outside.
 
-    Zero outside. XLA makes no vector loops over a few channels alone.
+    The last axis joins the channels: XLA makes no vector loops over a few channels alone.
     """
     channels = x.shape[-1]
     config = [(low, size - low - n) for n, (low, size) in zip(x.shape[1:-1], places, strict=True)]
@@ -82,7 +89,7 @@ def _gathered(x: jax.Array, grid: Grid) -> jax.Array:
     """Whole rows are gathered, with the batch a dimension of its own: sharding can split it."""
     batch, channels, rank = x.shape[0], x.shape[-1], len(grid.sizes)
     ends = [(low, (n - 1) * s + (k - 1) * d + 1) for k, n, s, d, low in zip(*grid, strict=True)]
-    rows = pad_to(x, ends)
+    rows = _pad_to(x, ends)
     starts = [np.arange(n) * s for n, s in zip(grid.counts, grid.strides, strict=True)]
     taps = [np.zeros(1, int)] * rank
     whole: tuple[int, ...] = grid.sizes
@@ -110,16 +117,11 @@ def _gathered(x: jax.Array, grid: Grid) -> jax.Array:
 
 
 def shifted(
-    x: jax.Array,
-    tap: Sequence[int],
-    counts: Sequence[int],
-    strides: Sequence[int],
-    dilation: Sequence[int],
+    x: jax.Array, tap: Sequence[int], counts: Sequence[int], dilation: Sequence[int]
 ) -> jax.Array:
     """What one tap sees: the slice of x `[B, ..., C]` from `tap`, `[B, *counts, C]`."""
-    start = [t * d for t, d in zip(tap, dilation, strict=True)]
-    limit = [o + (n - 1) * s + 1 for o, n, s in zip(start, counts, strides, strict=True)]
-    return lax.slice(x, (0, *start, 0), (x.shape[0], *limit, x.shape[-1]), (1, *strides, 1))
+    at = [slice(t * d, t * d + n) for t, n, d in zip(tap, counts, dilation, strict=True)]
+    return x[(slice(None), *at)]
 
 
 def pad(x: jax.Array, pads: Sequence[tuple[int, int]], value: float = 0.0) -> jax.Array:
