@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from aejax.nets.products import Pads, dilated, narrows, patches, strided
-from aejax.nets.windows import Ints
+from aejax.nets.products import Pads, dilated, narrows, strided
+from aejax.nets.windows import Grid, Ints, windows
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
@@ -61,13 +61,12 @@ def _backward(
         ]
         pads = tuple(zip(low, high, strict=True))
         dx = matmul_convolution(dy, turned, ones, pads, strides, dilation)
-        seen = _patches_in_halves(x, sizes, dy.shape[1:-1], strides, padding, dilation)
+        start = tuple(lo for lo, _ in padding)
+        seen = _windows_in_halves(x, Grid(sizes, dy.shape[1:-1], strides, dilation, start))
         return dx, _contract(seen, dy, kernel.shape)
-    # Both gradients of a transposed or narrowing convolution are products with patches of dy.
-    spread = [(n - 1) * s + 1 for n, s in zip(x.shape[1:-1], lhs_dilation, strict=True)]
-    high = [m + r - lo - n for m, r, lo, n in zip(spread, reach, low, dy.shape[1:-1], strict=True)]
-    pads = tuple(zip(low, high, strict=True))
-    seen = _patches_in_halves(dy, sizes, x.shape[1:-1], lhs_dilation, pads, dilation)
+    # Both gradients of a transposed or narrowing convolution are products with windows of dy.
+    grid = Grid(sizes, x.shape[1:-1], lhs_dilation, dilation, tuple(low))
+    seen = _windows_in_halves(dy, grid)
     dx = _multiply(seen, turned).reshape(x.shape)
     return dx, _turn(_contract(seen, x, turned.shape))
 
@@ -85,13 +84,9 @@ def _halves(x: jax.Array) -> jax.Array:
     return x.reshape(parts, x.shape[0] // parts, *x.shape[1:])
 
 
-def _patches_in_halves(
-    x: jax.Array, sizes: Ints, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
-) -> jax.Array:
-    """`patches` of each part of the batch, `[parts, rows, taps * C]`."""
-    return jax.vmap(lambda part: patches(part, sizes, outputs, strides, padding, dilation))(
-        _halves(x)
-    )
+def _windows_in_halves(x: jax.Array, grid: Grid) -> jax.Array:
+    """`windows` of each part of the batch, `[parts, rows, taps * C]`."""
+    return jax.vmap(lambda part: windows(part, grid))(_halves(x))
 
 
 def _multiply(seen: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -64,7 +64,8 @@ def strided(
     )
     if narrows(kernel, strides):
         return product_first(x, kernel, outputs, padding, dilation)
-    seen = patches(x, sizes, outputs, strides, padding, dilation)
+    low = tuple(lo for lo, _ in padding)
+    seen = windows(x, Grid(sizes, outputs, strides, dilation, low))
     y = seen @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(x.shape[0], *outputs, -1)
 
@@ -72,14 +73,6 @@ def strided(
 def narrows(kernel: jax.Array, strides: Ints) -> bool:
     """Whether windows of the output are smaller than windows of the input."""
     return kernel.shape[-1] < kernel.shape[-2] and all(stride == 1 for stride in strides)
-
-
-def patches(
-    x: jax.Array, sizes: Ints, outputs: Ints, strides: Ints, padding: Pads, dilation: Ints
-) -> jax.Array:
-    """What each output sees, `[B * outputs, taps * C]`."""
-    low = tuple(lo for lo, _ in padding)
-    return windows(x, Grid(tuple(sizes), tuple(outputs), tuple(strides), tuple(dilation), low))
 
 
 def product_first(
