@@ -33,9 +33,9 @@ from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 
 CHANNELS = (16, 8, 8)
-_STABILITY, _PICTURES = 1, 2  # streams of the seed beside the training's own
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # noise over the codes' deviation
 
 
@@ -87,7 +87,7 @@ def noise_bearing(
 ) -> dict[str, float]:
     """How many test codes `[N, D]` still decode to their class under noise, by a classifier."""
     classifier = train_classifier(train)
-    key = jax.random.fold_in(jax.random.key(run.config.seed), _STABILITY)
+    key = seed_stream(run.config.seed, "results")
     kept = unchanged(run.decode, classifier.classify, codes[:1000], key, SCALES)
     recognised = classifier.classify(run.decode(codes)) == test.labels[: len(codes)]
     return {
@@ -108,8 +108,7 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
         yield "code_maps", code_maps(images[:10:2], maps)
     else:
         yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    seed = jax.random.key(run.config.seed)
-    key, noise_key = jax.random.split(jax.random.fold_in(seed, _PICTURES))
+    key, noise_key = jax.random.split(seed_stream(run.config.seed, "pictures"))
     low, high = codes.min(axis=0), codes.max(axis=0)
     anywhere = low + (high - low) * np.asarray(jax.random.uniform(key, (40, len(low))))
     yield "random_codes", figures.image_grid(run.decode(anywhere), columns=10)

@@ -22,7 +22,6 @@ from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import optax
 from matplotlib.figure import Figure
 
@@ -35,6 +34,7 @@ from aejax.runs.config import Config as BaseConfig
 from aejax.runs.objectives import Ciwae, Iwae, Miwae, Objective, Piwae, Renyi, Sampled, Training
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 from aejax.traced import is_known
 
 KINDS = {kind.name: kind for kind in (Iwae, Sampled, Miwae, Piwae, Ciwae, Renyi)}
@@ -139,7 +139,7 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    yield "samples", figures.image_grid(run.sample(jax.random.key(run.config.seed), 100))
+    yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 100))
     if run.history:
         yield "curves", figures.curves(run.history, ("loss", "iwae", "elbo"))
 

@@ -32,6 +32,7 @@ from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def pictures(
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    yield "samples", figures.image_grid(run.sample(jax.random.key(run.config.seed), 64))
+    yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 64))
     posterior = jax.jit(lambda x: model.encode(run.state.eval_params, as_float(x)))
     yield "information", information(posterior(test.images[:10_000]))
     if run.history:

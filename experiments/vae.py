@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import flax.linen as nn
-import jax
 import optax
 from matplotlib.figure import Figure
 
@@ -29,6 +28,7 @@ from aejax.runs.commands import main
 from aejax.runs.objectives import OBJECTIVES, Elbo, Objective, Training
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    yield "samples", figures.image_grid(run.sample(jax.random.key(run.config.seed), 100))
+    yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 100))
     codes = run.encode(test.images[:10_000])
     yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
     if codes.shape[1] == 2:

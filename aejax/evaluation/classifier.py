@@ -15,6 +15,7 @@ from aejax.errors import UsageError
 from aejax.evaluation.features import fingerprint
 from aejax.nets.layers import Conv
 from aejax.objectives import Batch, LossFn, Metrics, batch_mean
+from aejax.streams import seed_stream
 
 _IMAGES = 10_000  # trained on, enough to tell what an image looks like
 _ROWS = 1000  # images classified at a time
@@ -74,7 +75,7 @@ def train_classifier(
     data = data.first(_IMAGES)
     model = ConvClassifier(int(data.labels.max()) + 1)
     optimizer = optax.adam(1e-3)
-    init_key, key = jax.random.split(jax.random.key(seed))
+    init_key, key = jax.random.split(seed_stream(seed, "classifier"))
     params = model.init(init_key, jnp.zeros((1, *data.image_shape)))["params"]
     state = TrainState.create(params, optimizer, key)
     fitted = fit(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from aejax.data.dataset import ImageDataset
@@ -18,6 +17,7 @@ from aejax.runs.config import Config, check_seed
 from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.members import SEEDS, SWEEP, members, population_flags
 from aejax.runs.run import Run, load_run, run
+from aejax.streams import seed_stream
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,7 +181,7 @@ def _sample(opened: Run, arguments: _Sample) -> None:
     if arguments.count < 1:
         raise UsageError(f"--count {arguments.count} is not positive")
     check_seed(arguments.seed)
-    images = opened.sample(jax.random.key(arguments.seed), arguments.count)
+    images = opened.sample(seed_stream(arguments.seed, "samples"), arguments.count)
     _save(opened, "samples", figures.image_grid(images))
 
 

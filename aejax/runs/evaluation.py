@@ -22,17 +22,17 @@ from aejax.metrics import psnr, ssim
 from aejax.runs.config import check_seed
 from aejax.runs.likelihood import Results, latent_variable_model
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 
 _PROBED = 10_000  # images that probes, q(z) and distances between sets of images are made of
 _COMPARED = 2000  # codes and draws of the prior
-_STREAM = np.uint32(2**32 - 3)  # away from the streams of training states
 
 
 def evaluation_keys(seed: int) -> dict[str, jax.Array]:
     """A key for each part of an evaluation, apart from those of a training of the same seed."""
     check_seed(seed)
     names = ("likelihood", "annealing", "latent", "samples")
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), _STREAM), len(names))
+    keys = jax.random.split(seed_stream(seed, "evaluation"), len(names))
     return dict(zip(names, keys, strict=True))
 
 

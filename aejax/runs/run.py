@@ -25,6 +25,7 @@ from aejax.runs.lifeline import lifeline
 from aejax.runs.optimisation import optimised
 from aejax.runs.recipe import Recipe
 from aejax.runs.train import checkpoint_like, train_run
+from aejax.streams import seed_stream
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
 from aejax.training.processes import first_alone, is_first, on_this_process, several
@@ -219,10 +220,12 @@ def check_labels(config: Config, recipe: Recipe, data: ImageDataset) -> None:
 
 def initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
     """The state before the first step, of the configuration's seed."""
-    init_key, state_key = jax.random.split(jax.random.key(config.seed))
-    params = jax.jit(recipe.init)(init_key, jnp.zeros((1, *data.image_shape)))
+    params = jax.jit(recipe.init)(
+        seed_stream(config.seed, "parameters"), jnp.zeros((1, *data.image_shape))
+    )
     ema = recipe.ema_decay is not None
-    return TrainState.create(params, recipe.optimizer, state_key, extra=recipe.extra, ema=ema)
+    key = seed_stream(config.seed, "state")
+    return TrainState.create(params, recipe.optimizer, key, extra=recipe.extra, ema=ema)
 
 
 def describe(config: Config, data: ImageDataset) -> dict[str, Any]:

@@ -5,12 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-# Streams that never meet the steps' own keys, fold_in(key, step).
-_SHUFFLE = np.uint32(2**32 - 1)
-_EVALUATE = np.uint32(2**32 - 2)
+from aejax.streams import state_stream
 
 
 @jax.tree_util.register_dataclass
@@ -67,7 +64,7 @@ def step_key(state: TrainState) -> jax.Array:
 
 def shuffle_key(key: jax.Array, epoch: jax.Array | int) -> jax.Array:
     """The key that shuffles the given epoch of a run whose state has `key`."""
-    return jax.random.fold_in(jax.random.fold_in(key, _SHUFFLE), epoch)
+    return jax.random.fold_in(state_stream(key, "shuffle"), epoch)
 
 
 def evaluation_key(key: jax.Array, batch: jax.Array | int) -> jax.Array:
@@ -75,4 +72,4 @@ def evaluation_key(key: jax.Array, batch: jax.Array | int) -> jax.Array:
 
     It is the same at every epoch, so that two evaluations differ by their parameters alone.
     """
-    return jax.random.fold_in(jax.random.fold_in(key, _EVALUATE), batch)
+    return jax.random.fold_in(state_stream(key, "evaluation"), batch)
