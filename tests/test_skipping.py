@@ -99,6 +99,20 @@ def test_a_step_skips_the_whole_of_an_update():
     chex.assert_tree_all_finite(after.params)
 
 
+def test_an_average_counts_the_updates_that_were_made():
+    optimizer = guarded(optax.sgd(0.1))
+    step = jax.jit(make_train_step(loss_fn, optimizer, ema_decay=0.9))
+    good, bad = ({"image": jnp.full((2, 2, 2, 1), v)} for v in (0.5, 0.0))
+
+    def after(*batches):
+        state = state_of(optimizer, ema=True)
+        for batch in batches:
+            state, _ = step(state, batch)
+        return state.ema
+
+    chex.assert_trees_all_close(after(bad, good, bad, good), after(good, good), rtol=1e-6)
+
+
 def test_a_run_counts_what_it_skips_and_leaves_it_out_of_the_means():
     optimizer = guarded(optax.sgd(0.0))
     data = images(*[255] * 9, 0)  # one black image: one batch in five

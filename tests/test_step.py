@@ -119,18 +119,32 @@ def test_each_step_draws_its_own_noise():
     assert len({float(loss) for loss in losses}) == 3
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.9, 1.0])
-def test_the_average_follows_its_formula(decay):
+@pytest.mark.parametrize("decay", [0.0, 0.9, 0.999])
+def test_the_average_is_optaxs_debiased_one(decay):
     loss_fn, params, batch = problem(Autoencoder)
     step = jax.jit(make_train_step(loss_fn, optax.sgd(0.1), ema_decay=decay))
-    state, expected = start(Autoencoder, optax.sgd(0.1), ema=True), params
+    average = optax.ema(decay, debias=True)
+    state, kept = start(Autoencoder, optax.sgd(0.1), ema=True), average.init(params)
     for _ in range(3):
         state, _ = step(state, batch)
-        expected = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, expected, state.params)
-    chex.assert_trees_all_close(state.ema, expected, rtol=1e-5, atol=1e-7)
+        expected, kept = average.update(state.params, kept)
+        # 1 - 0.999^n has few digits left in Optax's float32.
+        chex.assert_trees_all_close(state.ema, expected, rtol=2e-4, atol=1e-6)
     plain, _ = train(Autoencoder, optax.sgd(0.1), steps=3)
     chex.assert_trees_all_close(state.params, plain.params, rtol=1e-6)
     assert plain.ema is None
+
+
+def test_the_average_holds_nothing_of_the_initial_parameters():
+    """At 0.9999 one that begins with them is nearly all theirs after a hundred updates."""
+    loss_fn, _, batch = problem(Autoencoder)
+    step = jax.jit(make_train_step(loss_fn, optax.sgd(0.1), ema_decay=0.9999))
+    state, seen = start(Autoencoder, optax.sgd(0.1), ema=True), []
+    for _ in range(20):
+        state, _ = step(state, batch)
+        seen.append(state.params)
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *seen)
+    chex.assert_trees_all_close(state.ema, mean, rtol=1e-2, atol=1e-4)
 
 
 def test_an_average_is_what_is_evaluated():

@@ -91,6 +91,14 @@ def made(opt_state: Any) -> jax.Array | None:
     return jnp.isfinite(opt_state.norm) & (opt_state.norm <= opt_state.limit)
 
 
+def updates_made(opt_state: Any, updates: jax.Array) -> jax.Array:
+    """How many of the `updates` so far were made: all, but for an optimiser that skips some.
+
+    At least 1, for where the first of all was skipped.
+    """
+    return jnp.maximum(opt_state.made, 1) if isinstance(opt_state, SkipState) else updates
+
+
 def gave_up(opt_state: Any) -> jax.Array:
     """Whether more updates in a row were skipped than the patience allows."""
     return opt_state.left < 0 if isinstance(opt_state, SkipState) else jnp.zeros((), bool)

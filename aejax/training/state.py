@@ -21,7 +21,7 @@ class TrainState:
         opt_state: the optimiser's state.
         extra: other collections of the model (batch statistics, codebooks); `{}` for most.
         key: the run's key, never changed; step k draws from `fold_in(key, k)`.
-        ema: an exponential moving average of `params`, or None.
+        ema: the debiased exponential moving average of `params`, or None.
     """
 
     step: jax.Array
@@ -46,7 +46,7 @@ class TrainState:
         extra: Any = None,
         ema: bool = False,
     ) -> "TrainState":
-        """The state before the first step. With `ema`, an average is kept from `params` on."""
+        """The state before the first step. With `ema`, an average of later `params` is kept."""
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,

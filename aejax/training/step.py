@@ -35,7 +35,7 @@ def make_train_step(
         loss_fn: see `aejax.objectives`.
         optimizer: any Optax transformation.
         axis_name: the mapped axis that the batch is split over.
-        ema_decay: how much of the average a step keeps, where the state has an `ema`.
+        ema_decay: d of the average, where the state has an `ema`; see `debiased_rate`.
         accumulate: into how many parts, one after the other, the batch is shared out to take its
             gradient in less memory; see `accumulated`.
     """
@@ -76,7 +76,8 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema is not None:
-            ema = optax.incremental_update(params, ema, 1 - ema_decay)
+            count = skipping.updates_made(opt_state, state.step + 1)
+            ema = optax.incremental_update(params, ema, debiased_rate(ema_decay, count))
         made = skipping.made(opt_state)
         if made is not None:
             extra, ema = skipping.where(made, (extra, ema), (state.extra, state.ema))
@@ -86,6 +87,21 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def debiased_rate(decay: float, count: jax.Array) -> jax.Array:
+    """How much of the `count`-th update's parameters a debiased average takes in: (1-d)/(1-d^n).
+
+    The average is then m_n / (1 - d^n) with m_n = d m_(n-1) + (1 - d) p_n and m_0 = 0, that of Adam
+    and of `optax.ema(decay, debias=True)`: the first is the first parameters, with no trace of the
+    initial ones.
+
+    Args:
+        decay: d, from 0 to below 1.
+        count: n, from 1.
+    """
+    # 1 - d^n = -expm1(n log1p(d - 1)) keeps its digits where d is near 1; at d = 0 it is 1.
+    return (1 - decay) / -jnp.expm1(count * jnp.log1p(decay - 1))
 
 
 def make_eval_step(loss_fn: LossFn) -> EvalStep:
