@@ -81,6 +81,7 @@ class Config(BaseConfig):
             sample_prior=lambda params, key, n: functions.prior(params).samples(key, n),
             figures=pictures,
             headline=headlines.elbo,
+            score=self.objective.score,
             results=partial(results, self.eval_samples) if self.eval_samples else None,
             latent_variable_model=functions,
             observe=lambda data: binarized(data, seed=0),

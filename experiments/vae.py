@@ -66,6 +66,7 @@ class Config(ArchitectureConfig):
             sample_prior=lambda params, key, n: functions.prior(params).samples(key, n),
             figures=pictures,
             headline=headlines.elbo if self.objective.has_kl else headlines.wae,
+            score=self.objective.score,
             extra=self.objective.extra(),
             latent_variable_model=functions if has_density else None,
         )

@@ -17,8 +17,8 @@ import pytest
 
 import aejax
 from aejax import latents, models, objectives
-from aejax.runs import directory as files
 from aejax.runs.architecture import ArchitectureConfig
+from aejax.runs.claim import claimed
 from aejax.runs.commands import main
 from aejax.runs.optimisation import optimised
 from aejax.runs.recipe import Recipe
@@ -99,6 +99,7 @@ def test_a_run_leaves_what_it_promises(capsys):
     assert summary["test"]["elbo"] == -records[-1]["loss"]
     assert summary["parameters"] == 784 * 16 + 16 + 2 * (16 * 2 + 2) + 2 * 16 + 16 + 16 * 784 + 784
     assert sorted(os.listdir("runs/small/checkpoints")) == ["10", "20"]
+    assert (summary["epochs"], summary["steps"], summary["used_step"]) == (2, 20, 20)
     assert os.listdir("runs/small/events")
     assert "test, 1,000 images: ELBO" in capsys.readouterr().out
 
@@ -250,12 +251,12 @@ def test_a_directory_in_use_is_refused(capsys):
     assert sorted(os.listdir("runs/small")) == before
     os.makedirs("notes")
     Path("notes/todo.txt").touch()
-    assert "notes exists and is no run" in refused(capsys, "--workdir", "notes")
+    assert "notes exists and holds todo.txt" in refused(capsys, "--workdir", "notes")
 
 
 def test_a_second_process_in_the_directory_is_refused(capsys):
     train("--epochs", "1")
-    with files.in_use(Path("runs/small")):
+    with claimed(Path("runs/small"), resume=True):
         message = refused(capsys, "--resume", "--epochs", "2")
     assert "another process trains in runs/small" in message
     train("--resume", "--epochs", "2")
@@ -308,12 +309,20 @@ def test_commands_use_a_trained_run(capsys):
     train("--epochs", "1")
     for command in ("evaluate", "encode", "reconstruct", "sample"):
         main(Config, [command])
-    evaluation = read("runs/small/evaluation.json")
+    evaluation = read("runs/small/evaluation_test_10.json")
+    assert (evaluation["split"], evaluation["step"], evaluation["images"]) == ("test", 10, 1000)
     assert evaluation["loss"] == pytest.approx(lines()[-1]["loss"], rel=1e-6)
-    with np.load("runs/small/codes_test.npz") as codes:
+    with np.load("runs/small/codes_test_10.npz") as codes:
         chex.assert_shape(codes["codes"], (1000, 2))
         assert np.bincount(codes["labels"]).tolist() == [100] * 10
-    assert sorted(os.listdir("runs/small/figures")) == ["reconstructions_test.png", "samples.png"]
+    assert sorted(os.listdir("runs/small/figures")) == [
+        "reconstructions_test_10.png",
+        "samples_10_count100_seed0.png",
+    ]
+    evaluate_train = ["evaluate", "--split", "train[:200]", "--samples", "0"]
+    main(Config, evaluate_train)
+    assert read("runs/small/evaluation_test_10.json") == evaluation
+    assert read("runs/small/evaluation_train_200__10.json")["images"] == 200
 
 
 def test_opening_what_is_no_run_is_one_line():

@@ -25,11 +25,16 @@ def latent_scatter(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[
 
 
 def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
-    """Training (thin) and test (thick) curves over epochs, a panel a metric, nats per example."""
+    """Training (thin), validation and test (thick) curves over epochs, a panel a metric, in nats.
+
+    A split that no line is of has no curve; one of a single line is a point.
+    """
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for split, width in (("train", 1.0), ("test", 1.8)):
+        for split, width in (("train", 1.0), ("validation", 1.8), ("test", 1.8)):
             lines = [record for record in history if record["split"] == split]
+            if not lines:
+                continue
             epochs, values = [r["epoch"] for r in lines], [r[name] for r in lines]
             marker = "o" if len(lines) == 1 else None
             axes.plot(epochs, values, linewidth=width, label=split, marker=marker)

@@ -12,14 +12,15 @@ from matplotlib.ticker import MaxNLocator
 def loss_bands(
     history: Sequence[dict[str, Any]], labels: Sequence[str], diverged: Sequence[bool]
 ) -> Figure:
-    """The test loss over epochs: the mean of the members of one label, and their range.
+    """The test or validation loss over epochs: the mean of one label's members, and their range.
 
     Args:
         history: lines with `epoch`, `split` and `loss`, a list of all members.
         labels: of each member; those of one label differ by their seeds.
         diverged: of each member, whether it is left out.
     """
-    lines = [line for line in history if line["split"] == "test"]
+    watched = next(line["split"] for line in history if line["split"] != "train")
+    lines = [line for line in history if line["split"] == watched]
     epochs = [line["epoch"] for line in lines]
     losses = np.array([line["loss"] for line in lines])
     shown = [i for i, out in enumerate(diverged) if not out]
@@ -33,7 +34,7 @@ def loss_bands(
         if members.shape[1] > 1:
             low, high = members.min(axis=1), members.max(axis=1)
             axes.fill_between(epochs, low, high, color=colour, alpha=0.25, linewidth=0)
-    axes.set(xlabel="epoch", ylabel="test loss, nats per example")
+    axes.set(xlabel="epoch", ylabel=f"{watched} loss, nats per example")
     axes.spines[["top", "right"]].set_visible(False)
     if len(groups) > 1:
         columns = -(-len(groups) // 8)

@@ -1,7 +1,6 @@
 """The command line of an experiment: `script.py [train|evaluate|encode|reconstruct|sample]`."""
 
 import dataclasses
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aejax.data.dataset import ImageDataset
-from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_seed
 from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.members import SEEDS, SWEEP, members, population_flags
 from aejax.runs.run import Run, load_run, run
+from aejax.runs.splits import load_split
 from aejax.streams import seed_stream
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class _OnImages:
     workdir: str
     """Run directory."""
     split: str = "test"
-    """Split of the data set that the run was trained on."""
+    """Split of the data set that the run was trained on: test, train, validation, ..."""
     data_dir: str | None = None
     """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
 
@@ -105,8 +104,11 @@ def _evaluate(opened: Run, arguments: _Evaluate) -> None:
     measured = _measured(opened, data, arguments)
     for name, value in measured.items():
         print(f"  {name:32s} {_as_text(value)}")
-    record = {"split": arguments.split} | metrics | measured
-    files.write_json(opened.workdir / files.EVALUATION, record)
+    step = _step(opened)
+    record = {"split": arguments.split, "step": step, "images": len(data)} | metrics | measured
+    path = opened.workdir / f"{files.measured_at(files.EVALUATION, arguments.split, step)}.json"
+    files.write_json(path, record)
+    print(path)
 
 
 def _check(arguments: _Evaluate) -> None:
@@ -162,7 +164,8 @@ def _as_text(value: Any) -> str:
 def _encode(opened: Run, arguments: _OnImages) -> None:
     data = opened.recipe.observe(_images(opened, arguments))
     codes = opened.encode(data.images)
-    path = opened.workdir / f"codes_{_as_file_name(arguments.split)}.npz"
+    step = _step(opened)
+    path = opened.workdir / f"{files.measured_at(files.CODES, arguments.split, step)}.npz"
     np.savez_compressed(path, codes=codes, labels=data.labels)
     print(f"{path}: codes {list(codes.shape)}, labels [{len(data)}]")
 
@@ -172,7 +175,7 @@ def _reconstruct(opened: Run, arguments: _OnImages) -> None:
 
     images = figures.first_of_each_class(opened.recipe.observe(_images(opened, arguments)), 20)
     figure = figures.reconstructions(images, opened.reconstruct(images))
-    _save(opened, f"reconstructions_{_as_file_name(arguments.split)}", figure)
+    _save(opened, files.measured_at("reconstructions", arguments.split, _step(opened)), figure)
 
 
 def _sample(opened: Run, arguments: _Sample) -> None:
@@ -182,12 +185,16 @@ def _sample(opened: Run, arguments: _Sample) -> None:
         raise UsageError(f"--count {arguments.count} is not positive")
     check_seed(arguments.seed)
     images = opened.sample(seed_stream(arguments.seed, "samples"), arguments.count)
-    _save(opened, "samples", figures.image_grid(images))
+    name = f"samples_{_step(opened)}_count{arguments.count}_seed{arguments.seed}"
+    _save(opened, name, figures.image_grid(images))
 
 
 def _images(opened: Run, arguments: _OnImages) -> ImageDataset:
-    data_dir = arguments.data_dir or opened.config.data_dir
-    return load_dataset(opened.config.dataset, arguments.split, data_dir)
+    return load_split(opened.config, arguments.split, arguments.data_dir)
+
+
+def _step(opened: Run) -> int:
+    return int(opened.state.step)
 
 
 def _save(opened: Run, name: str, figure: "Figure") -> None:
@@ -195,7 +202,3 @@ def _save(opened: Run, name: str, figure: "Figure") -> None:
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150)
     print(path)
-
-
-def _as_file_name(split: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", split)

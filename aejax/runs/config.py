@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
+from aejax.data.holdout import check_validation
 from aejax.errors import UsageError
 from aejax.nets.compute import Computed
 from aejax.runs.distributed import check_distributed
@@ -43,6 +44,11 @@ class Config:
     """Run directory. Default: runs/ and the experiment's name."""
     resume: bool = False
     """Go on with the run in the run directory."""
+    overwrite: bool = False
+    """Replace the run in the run directory, once the new one has something to keep."""
+    validation: float | None = None
+    """Training images held out to choose by, a number or a share: then the best checkpoint by them
+    is kept and used. Default: none, and the last epoch is used."""
     data: Literal["auto", "resident", "stream"] = "auto"
     """Keep the images on the device, or stream them from disk. auto: by their size."""
     devices: int | None = None
@@ -57,7 +63,7 @@ class Config:
     num_processes: int | None = None
     """How many there are."""
     checkpoint_every: int = 10
-    """Epochs between checkpoints; the last 3 and the best are kept."""
+    """Epochs between checkpoints, of which the last 3 are kept."""
     clip_norm: float | None = None
     """Largest norm of a gradient, to which a larger one is scaled down. Default: none."""
     weight_decay: float = 0.0
@@ -117,6 +123,7 @@ RESUMABLE = frozenset(
         "epochs",
         "workdir",
         "resume",
+        "overwrite",
         "data",
         "devices",
         "mesh",
@@ -138,6 +145,10 @@ def check_config(config: Config) -> None:
         raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
     check_optimisation(config)
     check_seed(config.seed)
+    if config.validation is not None:
+        check_validation(config.validation)
+    if config.resume and config.overwrite:
+        raise UsageError("--resume goes on with a run and --overwrite replaces it: give one")
 
 
 def check_seed(seed: int) -> None:

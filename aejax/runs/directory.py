@@ -1,13 +1,11 @@
 """The run directory: what a run leaves on disk, written so that nothing is half there."""
 
-import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
-import shutil
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,86 +13,12 @@ from aejax.errors import UsageError
 
 _PACKAGES = ("aejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 CONFIG, METRICS = "config.json", "metrics.jsonl"
-SUMMARY, EVALUATION = "summary.json", "evaluation.json"
-RESULTS, POPULATION = "results.json", "population.json"
+SUMMARY, RESULTS, POPULATION = "summary.json", "results.json", "population.json"
+EVALUATION, CODES = "evaluation", "codes"  # of a split at a step, see `measured_at`
 CHECKPOINTS, FIGURES, EVENTS = "checkpoints", "figures", "events"
 MEMBERS = "members"
-LOCK = "run.lock"
-
-
-def check_directory(directory: Path, *, resume: bool) -> None:
-    """Raises a `UsageError` unless a new run, or a resumed one, may use this directory."""
-    holds_run = (directory / CONFIG).exists()
-    if resume and not holds_run:
-        raise UsageError(f"there is no run to resume in {directory}: leave --resume out")
-    if resume:
-        return
-    if (directory / POPULATION).exists():
-        raise UsageError(f"{directory} already holds a population: give another --workdir")
-    if holds_run:
-        raise UsageError(
-            f"{directory} already holds a run: give --resume to go on with it, or another --workdir"
-        )
-    if directory.exists() and (not directory.is_dir() or _holds_anything(directory)):
-        raise UsageError(f"{directory} exists and is no run: give another --workdir")
-
-
-def _holds_anything(directory: Path) -> bool:
-    """Whether there is anything but what a run that was killed as it began may leave."""
-    left = {CONFIG + ".partial", LOCK}
-    return any(path.name not in left for path in directory.iterdir())
-
-
-@contextlib.contextmanager
-def in_use(directory: Path, config: dict[str, Any] | None = None) -> Iterator[None]:
-    """Within it, no other process may train in the directory; the system ends it with the process.
-
-    With a `config`, the directory of a new run is made, or nothing is left behind.
-
-    Raises:
-        UsageError: if another process trains there, or it cannot be written.
-    """
-    with contextlib.ExitStack() as stack:
-        with _made(directory):
-            file = stack.enter_context((directory / LOCK).open("a"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(
-                    f"another process trains in {directory}: wait for it, or give another --workdir"
-                ) from None
-            if config is not None:
-                check_directory(directory, resume=False)  # nobody else began it meanwhile
-                _write_config(directory, config)
-        yield
-
-
-def create_directory(directory: Path, config: dict[str, Any]) -> None:
-    """Makes the directory of a new run, with its `config.json`, or leaves nothing behind.
-
-    Raises:
-        UsageError: if it cannot be written.
-    """
-    with _made(directory):
-        _write_config(directory, config)
-
-
-@contextlib.contextmanager
-def _made(directory: Path) -> Iterator[None]:
-    """Makes the directory, and takes it away again if what is done within fails."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, UsageError) as error:
-        if missing:
-            shutil.rmtree(missing[-1], ignore_errors=True)
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"cannot write the run directory {directory} ({error.strerror}): "
-            "give another --workdir, or make room"
-        ) from error
+DIGESTS, DAMAGED, LOCK = "digests", "damaged", "run.lock"
+_UNFIT = re.compile(r"[^\w.-]+")  # for a file's name
 
 
 def checkpoint_steps(directory: Path) -> list[int]:
@@ -114,14 +38,43 @@ def last_checkpoint(directory: Path) -> str:
     )
 
 
-def _write_config(directory: Path, config: dict[str, Any]) -> None:
-    versions = {"python": sys.version.split()[0]}
+def measured_at(name: str, split: str, step: int) -> str:
+    """The name, less its ending, of what was found of a split by the model of a step."""
+    return f"{name}_{_UNFIT.sub('_', split)}_{step}"
+
+
+def write_config(directory: Path, described: dict[str, Any], step: int = 0) -> None:
+    """Writes `config.json`: what the run is trained with from `step` on.
+
+    Its "history" keeps what it was trained with before, each part with the step that it began at.
+    """
+    now = {"fields": described["fields"], "versions": versions()}
+    earlier = [part for part in _history(directory) if part["step"] < step]
+    if not earlier or any(earlier[-1][key] != now[key] for key in now):
+        earlier.append({"step": step} | now)
+    record = described | {"versions": now["versions"], "history": earlier}
+    write_json(directory / CONFIG, record)
+
+
+def _history(directory: Path) -> list[dict[str, Any]]:
+    """What the run was trained with before, if there is a run."""
+    try:
+        saved = json.loads((directory / CONFIG).read_text())
+        first = {"step": 0, "fields": saved["fields"], "versions": saved.get("versions", {})}
+        return saved.get("history", [first])
+    except (OSError, ValueError, KeyError, AttributeError):
+        return []
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a run's numbers depend on."""
+    found = {"python": sys.version.split()[0]}
     for package in _PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    write_json(directory / CONFIG, config | {"versions": versions})
+            found[package] = "not installed"
+    return found
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -180,12 +133,19 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     return records
 
 
-def rewind_metrics(directory: Path, step: int, steps_per_epoch: int) -> list[dict[str, Any]]:
+def rewind_metrics(
+    directory: Path, step: int, steps_per_epoch: int, dropped: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Drops the lines past `step`, which resuming will write again; returns those that stay.
 
-    Those of earlier epochs that a damaged file has lost are named on standard error.
+    Those of the splits in `dropped` go too. The lines of earlier epochs that a damaged file has
+    lost are named on standard error.
     """
-    records = [record for record in read_metrics(directory) if record["step"] <= step]
+    records = [
+        record
+        for record in read_metrics(directory)
+        if record["step"] <= step and record["split"] not in dropped
+    ]
     partial = directory / (METRICS + ".partial")
     partial.unlink(missing_ok=True)  # a link would lead the writing elsewhere
     partial.write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -65,7 +65,7 @@ def numbers(config: Config) -> dict[str, float]:
     for part in (config, *(getattr(config, field) for field in config.kinds)):
         for field in dataclasses.fields(part):
             value = getattr(part, field.name)
-            if isinstance(value, float):
+            if isinstance(value, float) and field.name != "validation":  # members share their data
                 found[field.name] = value
     return found
 

@@ -1,6 +1,6 @@
 """A population's directory: every member a run of its own, and what they say together."""
 
-import shutil
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from aejax.data.dataset import ImageDataset
-from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
+from aejax.runs.claim import check_directory, claimed
 from aejax.runs.config import Config, check_config
 from aejax.runs.interrupt import watch_signals
-from aejax.runs.member_runs import leave_members, member_records
+from aejax.runs.member_runs import leave_members, member_records, with_test
 from aejax.runs.members import differing, numbers, with_number
 from aejax.runs.population_directory import (
     begin_population,
@@ -25,12 +25,19 @@ from aejax.runs.population_directory import (
     population_checkpoint,
 )
 from aejax.runs.population_report import leave_report
+from aejax.runs.recipe import Recipe
 from aejax.runs.run import build_recipe, check_labels, initial_state
+from aejax.runs.splits import Splits, load_splits
 from aejax.runs.train import is_due, streams
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, metric_totals
 from aejax.training.members import stack_states
-from aejax.training.population import Population, Steps, train_population
+from aejax.training.population import (
+    Population,
+    Steps,
+    evaluate_population,
+    train_population,
+)
 from aejax.training.step import EvalStep, TrainStep, make_eval_step
 
 Record = dict[str, Any]
@@ -41,11 +48,13 @@ def run_population(configs: Sequence[Config]) -> list[Record]:
 
     The directory of the first holds `population.json`, `figures/` and `members/NN`, each of which
     `load_run` opens and `--resume` goes on with; and the checkpoints of all members together, from
-    which `resume` goes on with the population.
+    which `resume` goes on with the population. A member is as it is after the last epoch; with
+    validation images the members are ranked by these, and tested once, at the end.
 
     Returns:
         what `population.json` says of each member: its seed, the numbers in which it differs, its
-        last test metrics, active units where it is a VAE, and the step at which it diverged.
+        last test metrics, its results, active units where it is a VAE, its rank and score on
+        validation images where there are any, and the step at which it diverged.
 
     Raises:
         UsageError: for bad input, before the directory is made.
@@ -54,46 +63,45 @@ def run_population(configs: Sequence[Config]) -> list[Record]:
     first, names = configs[0], differing(configs)
     workdir = first.directory()
     _check(configs)
-    train, test = (load_dataset(first.dataset, s, first.data_dir) for s in ("train", "test"))
-    check_batch_size(first.batch_size, len(train), 1)
-    if streams(first, train):
-        raise UsageError("a population keeps its images on the device: leave --data stream out")
-    recipes = [build_recipe(config, train.image_shape, len(train)) for config in configs]
-    check_labels(first, recipes[0], train)
-    if recipes[0].train_step is not None:
-        raise UsageError(f"{first.name}.py has a step of its own: train its members alone")
-    states = [initial_state(c, r, train) for c, r in zip(configs, recipes, strict=True)]
+    splits = load_splits(first)
+    recipes = _recipes(configs, splits)
+    states = [initial_state(c, r, splits.train) for c, r in zip(configs, recipes, strict=True)]
     if len({jax.tree.structure(state) for state in states}) > 1:
         raise UsageError(
             f"--sweep of {', '.join(names)} begins at 0, which leaves a part of the optimiser out: "
             "begin above it"
         )
     own = {n: jnp.array([numbers(c)[n] for c in configs], jnp.float32) for n in names}
-    steps = _steps(first, own, states[0], train)
-    test = recipes[0].observe(test)
-    begun, new = time.perf_counter(), not workdir.exists()
-    with files.in_use(workdir), Checkpoints(workdir / files.CHECKPOINTS) as checkpoints:
-        start = begin_population(configs, names, stack_states(states), checkpoints, train)
+    steps = _steps(first, own, states[0], splits.train)
+    splits = splits.observed(recipes[0])
+    begun, devices = time.perf_counter(), first.devices or 1
+    with contextlib.ExitStack() as stack:
+        claim = claimed(workdir, resume=first.resume, overwrite=first.overwrite)
+        stack.enter_context(claim)
+        checkpoints = stack.enter_context(Checkpoints(workdir / files.CHECKPOINTS))
+        start = begin_population(configs, names, stack_states(states), checkpoints, splits.train)
         calls = train_population(
             start.states,
             steps,
-            train,
-            test,
+            splits.train,
+            splits.watched()[1],
             hyperparameters=own,
             epochs=first.epochs,
             batch_size=first.batch_size,
-            devices=first.devices or 1,
+            devices=devices,
             diverged=start.diverged,
         )
-        try:
-            population, reason = _trained(calls, start, first, checkpoints)
-        except BaseException:
-            if new and not checkpoints.steps():  # nothing was trained to the end of an epoch
-                shutil.rmtree(workdir, ignore_errors=True)
-            raise
-        members = leave_members(configs, recipes, population, train)
+        population, reason = _trained(calls, start, first, checkpoints, splits.watched()[0])
+        if splits.validation is not None and reason is None:
+            tested = evaluate_population(
+                population.states, steps, splits.test, own, first.batch_size, devices
+            )
+            population = with_test(first, population, tested)
+        members = leave_members(configs, recipes, population, splits)
+        records = member_records(
+            members, names, recipes, population, splits, finished=reason is None
+        )
         seconds = time.perf_counter() - begun
-        records = member_records(members, names, recipes[0], population, test)
         leave_population(configs, names, {"members": records, "seconds": seconds})
         leave_report(workdir, records, names, population.history)
     if reason is not None:
@@ -103,6 +111,19 @@ def run_population(configs: Sequence[Config]) -> list[Record]:
             f"a member alone in {workdir}/members"
         )
     return records
+
+
+def _recipes(configs: Sequence[Config], splits: Splits) -> list[Recipe]:
+    """The members' recipes; a `UsageError` where they cannot be trained together."""
+    first, train = configs[0], splits.train
+    check_batch_size(first.batch_size, len(train), 1)
+    if streams(first, train):
+        raise UsageError("a population keeps its images on the device: leave --data stream out")
+    recipes = [build_recipe(config, train.image_shape, len(train)) for config in configs]
+    check_labels(first, recipes[0], train)
+    if recipes[0].train_step is not None:
+        raise UsageError(f"{first.name}.py has a step of its own: train its members alone")
+    return recipes
 
 
 def _check(configs: Sequence[Config]) -> None:
@@ -123,7 +144,7 @@ def _check(configs: Sequence[Config]) -> None:
     if first.resume:
         check_resumable_population(configs)
     else:
-        files.check_directory(first.directory(), resume=False)
+        check_directory(first.directory(), resume=False, overwrite=first.overwrite)
 
 
 def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDataset) -> Steps:
@@ -150,7 +171,11 @@ def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDat
 
 
 def _trained(
-    calls: Iterator[Population], start: Population, first: Config, checkpoints: Checkpoints
+    calls: Iterator[Population],
+    start: Population,
+    first: Config,
+    checkpoints: Checkpoints,
+    watched: str,
 ) -> tuple[Population, type[KeyboardInterrupt] | None]:
     """The population with the lines of all epochs, and what stopped it before their end."""
     population, history, count = start, start.history, len(start.diverged)
@@ -160,7 +185,7 @@ def _trained(
             calls, f"{count} members", first.epochs, unit=" epochs", initial=done
         ):
             step = int(np.max(population.states.step))
-            lines = [{"step": step} | line for line in population.history]
+            lines = [{"step": step} | line | _split(line, watched) for line in population.history]
             files.append_metrics(first.directory(), lines)
             history = history + lines
             reason, epoch = stopped(), lines[-1]["epoch"]
@@ -169,3 +194,8 @@ def _trained(
             if reason is not None and epoch < first.epochs:
                 return population._replace(history=history), reason
     return population._replace(history=history), None
+
+
+def _split(line: Record, watched: str) -> Record:
+    """The split of a line: the training's, or the one that is evaluated after every epoch."""
+    return {"split": watched if line["split"] == "test" else line["split"]}

@@ -66,7 +66,8 @@ def begin_population(
         states = checkpoints.restore(population_checkpoint(states)).state
     done = int(np.max(states.step))
     steps = len(train) // first.batch_size
-    history = files.rewind_metrics(first.directory(), done, steps)
+    dropped = () if first.validation is None else ("test",)  # the members are tested at their end
+    history = files.rewind_metrics(first.directory(), done, steps, dropped)
     _make_room(first.directory() / files.MEMBERS, done)
     alive = np.asarray(states.step) == done
     for line in history:

@@ -30,11 +30,16 @@ def table(records: Sequence[Record], names: Sequence[str]) -> list[str]:
     lines = ["  ".join(f"{column[:18]:>18s}" for column in columns)]
     for values, members in groups(records, names).items():
         alive = [m for m in members if m["diverged_at_step"] is None]
+        if not alive:
+            lines.append("  ".join(f"{v:.4g}" for v in values) + "  diverged")
+            continue
         cells = [f"{value:.4g}" for value in values]
         cells += [_mean([m["test"][metric] for m in alive]) for metric in metrics]
         if "active_units" in records[0]:
             cells.append(_mean([m["active_units"] for m in alive]))
         lines.append("  ".join(f"{cell:>18s}" for cell in cells))
+        results = [m["results"] for m in alive if m.get("results")]
+        lines += [f"  {k:40s} {_mean([r[k] for r in results])}" for r in results[:1] for k in r]
     return lines
 
 
@@ -77,9 +82,10 @@ def leave_report(
     print(f"figures in {folder}/: {', '.join(drawn)}")
 
 
-def _mean(values: Sequence[float]) -> str:
-    if not values:
-        return "diverged"
-    if len(values) == 1:
-        return f"{values[0]:.5g}"
-    return f"{np.mean(values):.5g} +- {np.std(values, ddof=1):.2g}"
+def _mean(values: Sequence[float | None]) -> str:
+    finite = [value for value in values if value is not None]
+    if len(finite) < len(values) or not finite:
+        return "not finite"
+    if len(finite) == 1:
+        return f"{finite[0]:.5g}"
+    return f"{np.mean(finite):.5g} +- {np.std(finite, ddof=1):.2g}"

@@ -1,7 +1,8 @@
 """What an experiment is made of, as plain functions."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -31,6 +32,8 @@ class Recipe:
         sample_prior: (params, key, n) -> codes `[n, D]`, or None for a model without a prior.
         figures: (run, test data) -> the named figures that a run leaves.
         headline: test metrics -> the line that ends a run.
+        score: metrics -> the number, the lower the better, by which checkpoints and members are
+            ranked on validation images; it must mean the same all along the training.
         results: (run, training data, test data) -> further numbers, by name, which a finished run
             prints and leaves in `results.json` before it draws its figures.
         epoch_figures: (params, test data) -> named figures that every epoch leaves, in
@@ -53,6 +56,7 @@ class Recipe:
     sample_prior: Callable[[Any, jax.Array, int], jax.Array] | None
     figures: "Callable[[Run, ImageDataset], Iterator[tuple[str, Figure]]]"
     headline: Callable[[dict[str, float]], str]
+    score: Callable[[Mapping[str, float]], float] = itemgetter("loss")
     results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
     epoch_figures: "Callable[[Any, ImageDataset], Iterator[tuple[str, Figure]]] | None" = None
     classes: int | None = None

@@ -16,19 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.data.dataset import ImageDataset, as_float
-from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
+from aejax.runs.claim import check_directory, claimed
 from aejax.runs.config import Config, check_config, check_resumable, from_json, to_json
 from aejax.runs.distributed import connect, coordinator_host, mesh_of
 from aejax.runs.lifeline import lifeline
 from aejax.runs.optimisation import optimised
 from aejax.runs.recipe import Recipe
+from aejax.runs.splits import Splits, load_splits
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.streams import seed_stream
 from aejax.training.checkpoint import Checkpoints
 from aejax.training.loop import check_batch_size, make_evaluate, make_source
-from aejax.training.processes import first_alone, is_first, on_this_process, several
+from aejax.training.processes import first_alone, is_first, on_this_process
 from aejax.training.sharding import device_mesh, replicated
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
@@ -131,37 +132,30 @@ def run(config: Config) -> Run:
 
 
 def _run(config: Config, begun: float, stack: contextlib.ExitStack) -> Run:
-    workdir = config.directory()
-    first_alone(lambda: files.check_directory(workdir, resume=config.resume))
+    workdir, resume, overwrite = config.directory(), config.resume, config.overwrite
+    first_alone(lambda: check_directory(workdir, resume=resume, overwrite=overwrite))
     saved = files.read_config(workdir) if config.resume else None
     if saved is not None:
         check_resumable(config, saved["fields"])
     mesh = mesh_of(config)
-    train_data, test_data = (_data(config, split) for split in ("train", "test"))
-    check_batch_size(config.batch_size, len(train_data), mesh.shape["data"])
-    recipe = build_recipe(config, train_data.image_shape, len(train_data))
-    test_data = recipe.observe(test_data)
-    check_labels(config, recipe, train_data)
-    state = initial_state(config, recipe, train_data)
-    described = None if config.resume else describe(config, train_data)
-    first_alone(lambda: stack.enter_context(files.in_use(workdir, described)))
-    state, history = train_run(config, recipe, state, train_data, test_data, mesh)
+    splits = load_splits(config)
+    check_batch_size(config.batch_size, len(splits.train), mesh.shape["data"])
+    recipe = build_recipe(config, splits.train.image_shape, len(splits.train))
+    splits = splits.observed(recipe)
+    check_labels(config, recipe, splits.train)
+    state = initial_state(config, recipe, splits.train)
+    first_alone(lambda: stack.enter_context(claimed(workdir, resume=resume, overwrite=overwrite)))
+    described = describe(config, splits.train)
+    state, history = train_run(config, recipe, state, splits, mesh, described)
     state = on_this_process(state, replicated(mesh))
-    finished = _as_run(config, recipe, state, history, train_data)
+    finished = as_run(config, recipe, state, history, splits.train)
     if is_first():
-        _finish(finished, train_data, test_data, time.perf_counter() - begun)
+        _finish(finished, splits, time.perf_counter() - begun)
     return finished
 
 
-def _data(config: Config, split: str) -> ImageDataset:
-    """A split of the data set; what has to be prepared or decoded first is so once."""
-    if several():
-        first_alone(lambda: load_dataset(config.dataset, split, config.data_dir))
-    return load_dataset(config.dataset, split, config.data_dir)
-
-
 def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None = None) -> Run:
-    """Opens the run in `workdir` as it was when it last saved.
+    """Opens the run in `workdir` as it was when it last saved, or best by its validation images.
 
     Args:
         workdir: a run directory.
@@ -189,9 +183,10 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
     recipe = build_recipe(config, blank.image_shape, saved["train_images"])
     state = initial_state(config, recipe, blank)
     with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
-        state = checkpoints.restore(checkpoint_like(recipe, state, blank.image_shape)).state
+        like = checkpoint_like(recipe, state, blank.image_shape)
+        state = checkpoints.restore(like, best=config.validation is not None).state
     history = [r for r in files.read_metrics(directory) if r["step"] <= int(state.step)]
-    return _as_run(config, recipe, state, history, blank)
+    return as_run(config, recipe, state, history, blank)
 
 
 def build_recipe(config: Config, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
@@ -232,20 +227,21 @@ def describe(config: Config, data: ImageDataset) -> dict[str, Any]:
     """What `config.json` says of a run, the packages' versions apart."""
     return {
         "experiment": config.name,
-        "fields": to_json(config),
+        "fields": to_json(dataclasses.replace(config, resume=False, overwrite=False)),
         "image_shape": list(data.image_shape),
         "label_names": list(data.label_names),
         "train_images": len(data),
     }
 
 
-def _as_run(
+def as_run(
     config: Config,
     recipe: Recipe,
     state: TrainState,
     history: list[dict[str, Any]],
     data: ImageDataset,
 ) -> Run:
+    """A trained model, with the metrics of its last lines on test images."""
     tests = [record for record in history if record["split"] == "test"]
     not_metrics = ("step", "epoch", "split", "seconds", "images_per_second")
     metrics = {k: v for k, v in tests[-1].items() if k not in not_metrics} if tests else {}
@@ -253,36 +249,44 @@ def _as_run(
     return Run(config, recipe, state, metrics, history, workdir, data.image_shape, data.label_names)
 
 
-def _finish(
-    run: Run, train_data: ImageDataset, test_data: ImageDataset, total_seconds: float
-) -> None:
+def _finish(run: Run, splits: Splits, total_seconds: float) -> None:
     """Leaves the summary, the results and the figures, and says where they are."""
+    files.write_json(run.workdir / files.SUMMARY, _summary(run, total_seconds))
+    if run.metrics:
+        print(f"test, {len(splits.test):,} images: {run.recipe.headline(run.metrics)}")
+    for name, value in leave_results(run, splits).items():
+        print(f"  {name:40s} {value:.4g}")
+    folder = run.workdir / files.FIGURES
+    folder.mkdir(exist_ok=True)
+    names = []
+    for name, figure in run.recipe.figures(run, splits.test):
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        names.append(name)
+    print(f"figures in {folder}/: {', '.join(names)}")
+
+
+def _summary(run: Run, total_seconds: float) -> dict[str, Any]:
     # A member of a population has no rate of its own.
     lines = [r for r in run.history if r["split"] == "train"]
     rates = [r["images_per_second"] for r in lines if "images_per_second" in r]
-    summary = {
+    return {
         "test": run.metrics,
-        "epochs": run.history[-1]["epoch"] if run.history else 0,
-        "steps": int(run.state.step),
+        "epochs": max((r["epoch"] for r in lines), default=0),
+        "steps": max((r["step"] for r in lines), default=0),
+        "used_step": int(run.state.step),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.state.params)),
         "seconds": total_seconds,
         "images_per_second": float(np.median(rates)) if rates else None,
     }
-    files.write_json(run.workdir / files.SUMMARY, summary)
-    if run.metrics:
-        print(f"test, {len(test_data):,} images: {run.recipe.headline(run.metrics)}")
-    if run.recipe.results is not None:
-        results = run.recipe.results(run, train_data, test_data)
-        files.write_json(run.workdir / files.RESULTS, results)
-        for name, value in results.items():
-            print(f"  {name:40s} {value:.4g}")
-    folder = run.workdir / files.FIGURES
-    folder.mkdir(exist_ok=True)
-    names = []
-    for name, figure in run.recipe.figures(run, test_data):
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        names.append(name)
-    print(f"figures in {folder}/: {', '.join(names)}")
+
+
+def leave_results(run: Run, splits: Splits) -> dict[str, float]:
+    """What the recipe measures beside the metrics, which it leaves in `results.json`."""
+    if run.recipe.results is None:
+        return {}
+    results = run.recipe.results(run, splits.train, splits.test)
+    files.write_json(run.workdir / files.RESULTS, results)
+    return results
 
 
 def _config_class(experiment: str) -> type[Config]:

@@ -16,8 +16,11 @@ from aejax.runs import directory as files
 from aejax.runs.config import Config
 from aejax.runs.interrupt import REASONS, watch_signals
 from aejax.runs.recipe import Recipe
+from aejax.runs.splits import Splits
 from aejax.training.checkpoint import Checkpoint, Checkpoints
+from aejax.training.health import check_metrics
 from aejax.training.loop import (
+    Evaluate,
     Progress,
     epoch_records,
     make_evaluate,
@@ -46,14 +49,18 @@ def train_run(
     config: Config,
     recipe: Recipe,
     state: TrainState,
-    train_data: ImageDataset,
-    test_data: ImageDataset,
+    splits: Splits,
     mesh: Mesh,
+    described: dict[str, Any],
 ) -> tuple[TrainState, History]:
     """Trains, or goes on training, in `config.directory()`; returns the state and the history.
 
+    With validation images, the state is the best by them, and is tested once, at the end.
+    `described` is what `config.json` says of the run.
+
     Raises:
-        DivergedError: if the loss is not finite any more; its text names the last good checkpoint.
+        DivergedError: if a loss, a parameter or a metric is not finite any more; its text names the
+            last good checkpoint.
         KeyboardInterrupt: after Ctrl-C, or `Terminated`, after SIGTERM, once the checkpoint is
             saved; its text says how to go on.
     """
@@ -62,12 +69,13 @@ def train_run(
     workdir, batch_size = config.directory(), config.batch_size
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir / files.CHECKPOINTS))
-        checkpoint, history = _resume(config, recipe, state, train_data, mesh, checkpoints)
-        stream = streams(config, train_data)
-        source = make_source(train_data, mesh, stream=stream)
-        test_source = make_source(test_data, mesh, stream=stream)
-        eval_step = make_eval_step(recipe.loss_fn)
-        evaluate = make_evaluate(eval_step, test_source, batch_size=batch_size, mesh=mesh)
+        checkpoint, history = _start(config, recipe, state, splits, mesh, checkpoints)
+        first_step = int(checkpoint.state.step)
+        first_alone(lambda: files.write_config(workdir, described, first_step))
+        stream = streams(config, splits.train)
+        source = make_source(splits.train, mesh, stream=stream)
+        split, watched = splits.watched()
+        evaluate = _evaluation(config, recipe, watched, mesh)
         calls = train(
             checkpoint.state,
             recipe.step(),
@@ -77,9 +85,9 @@ def train_run(
             mesh=mesh,
             totals=checkpoint.totals,
         )
-        state, step = checkpoint.state, int(checkpoint.state.step)
+        state = checkpoint.state
         if is_first():
-            log = stack.enter_context(Log(config, len(train_data) // batch_size, step))
+            log = stack.enter_context(Log(config, len(splits.train) // batch_size, first_step))
         stopped = stack.enter_context(watch_signals())
         try:
             for progress in calls:
@@ -87,21 +95,50 @@ def train_run(
                 if is_first():
                     log.show(progress)
                 if progress.epoch_done:
-                    records = epoch_records(progress, evaluate)
+                    records = epoch_records(progress, evaluate, split)
                     history += records
                     params = on_this_process(progress.state.eval_params, replicated(mesh))
                     if is_first():
                         log.write(records)
-                        _draw_epoch(recipe, params, progress.epoch, test_data, workdir)
-                    if is_due(config, progress.epoch):
-                        checkpoints.save(_checkpoint(progress), records[-1]["loss"])
+                        _draw_epoch(recipe, params, progress.epoch, watched, workdir)
+                    score = recipe.score(records[-1]) if split == "validation" else None
+                    if is_due(config, progress.epoch) or _is_best(checkpoints, score):
+                        checkpoints.save(_checkpoint(progress), score)
                 reason = REASONS[any_process(REASONS.index(stopped()))]
                 if reason is not None and not _is_last(config, progress):
                     checkpoints.save(_checkpoint(progress), None)
                     raise reason(_how_to_go_on(config, progress))
         except DivergedError as error:
             raise DivergedError(f"{error}: {_last_good(config, checkpoints)}") from None
-    return state, history
+        if splits.validation is None:
+            return state, history
+        best = checkpoints.restore(_laid_out(checkpoint, mesh), best=True).state
+        history.append(_tested(config, recipe, best, splits, mesh))
+        if is_first():
+            log.write(history[-1:])
+        return best, history
+
+
+def _evaluation(config: Config, recipe: Recipe, data: ImageDataset, mesh: Mesh) -> Evaluate:
+    source = make_source(data, mesh, stream=streams(config, data))
+    eval_step = make_eval_step(recipe.loss_fn)
+    return make_evaluate(eval_step, source, batch_size=config.batch_size, mesh=mesh)
+
+
+def _is_best(checkpoints: Checkpoints, score: float | None) -> bool:
+    best = checkpoints.best()
+    return score is not None and (best is None or score < best[1])
+
+
+def _tested(
+    config: Config, recipe: Recipe, state: TrainState, splits: Splits, mesh: Mesh
+) -> dict[str, Any]:
+    """The line of the metrics that a state has on the test images."""
+    means = _evaluation(config, recipe, splits.test, mesh)(state)
+    step, steps_per_epoch = int(state.step), len(splits.train) // config.batch_size
+    record = {"step": step, "epoch": step // steps_per_epoch, "split": "test"} | means
+    check_metrics(record)
+    return record
 
 
 def checkpoint_like(
@@ -126,25 +163,31 @@ def streams(config: Config, dataset: ImageDataset) -> bool:
     return dataset.images.nbytes > stats.get("bytes_limit", host_memory) // RESIDENT_SHARE
 
 
-def _resume(
+def _start(
     config: Config,
     recipe: Recipe,
     state: TrainState,
-    data: ImageDataset,
+    splits: Splits,
     mesh: Mesh,
     checkpoints: Checkpoints,
 ) -> tuple[Checkpoint, History]:
     """Where to begin: the last good checkpoint of a resumed run, or `state`."""
-    start = checkpoint_like(recipe, state, data.image_shape)
+    start = checkpoint_like(recipe, state, splits.train.image_shape)
     if not config.resume:
         return start, []
     if checkpoints.steps():
-        whole = placed(start.totals, replicated(mesh))
-        like = Checkpoint(placed(start.state, split_kernels(start.state, mesh)), whole)
-        start = checkpoints.restore(like)
+        start = checkpoints.restore(_laid_out(start, mesh))
     directory, step = config.directory(), int(start.state.step)
-    first_alone(lambda: files.rewind_metrics(directory, step, len(data) // config.batch_size))
+    dropped = () if splits.validation is None else ("test",)  # it is tested again at its end
+    steps = len(splits.train) // config.batch_size
+    first_alone(lambda: files.rewind_metrics(directory, step, steps, dropped))
     return start, files.read_metrics(directory)
+
+
+def _laid_out(checkpoint: Checkpoint, mesh: Mesh) -> Checkpoint:
+    """The checkpoint as the devices of the mesh hold it."""
+    state = placed(checkpoint.state, split_kernels(checkpoint.state, mesh))
+    return Checkpoint(state, placed(checkpoint.totals, replicated(mesh)))
 
 
 def _draw_epoch(

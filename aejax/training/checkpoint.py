@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the last few and the best, and the way back to the last good one.
+"""Checkpoints of a run: the last few, the best of those with a score, and the way back to them.
 
 Beside Orbax's folder of a step lies a digest of its files, so that a truncated file or a flipped
 byte is noticed before the checkpoint is read.
@@ -43,7 +43,7 @@ class Checkpoints:
         policies = ocp.training.preservation_policies
         best = policies.BestN(
             n=1,
-            get_metric_fn=lambda m: m["loss"],
+            get_metric_fn=lambda m: m["score"],
             reverse=True,
             keep_checkpoints_without_metrics=False,
         )
@@ -96,15 +96,20 @@ class Checkpoints:
         """The steps that have a checkpoint, ascending."""
         return sorted(info.step for info in self._orbax.checkpoints)
 
-    def save(self, checkpoint: Checkpoint, loss: float | None) -> None:
-        """Saves, in whole or not at all; `loss`, the lower the better, ranks it among the others.
+    def best(self) -> tuple[int, float] | None:
+        """The step and the score of the best checkpoint, if any has a score."""
+        scores = [(i.metrics["score"], i.step) for i in self._orbax.checkpoints if i.metrics]
+        return None if not scores else (min(scores)[1], min(scores)[0])
+
+    def save(self, checkpoint: Checkpoint, score: float | None) -> None:
+        """Saves, in whole or not at all; of those with a `score`, the lowest is kept for good.
 
         The state may be donated once this returns.
         """
         step = int(np.max(checkpoint.state.step))  # of a population, of the members that live
         if step in self.steps():
             return
-        metrics = None if loss is None else {"loss": loss}
+        metrics = None if score is None else {"score": score}
         try:
             if is_first():  # that of an earlier checkpoint of this step
                 drop_digest(digest_path(self._run, step))
@@ -120,18 +125,19 @@ class Checkpoints:
                 "the checkpoints before it are kept; make room and give --resume"
             ) from error
 
-    def restore(self, like: Checkpoint) -> Checkpoint:
+    def restore(self, like: Checkpoint, *, best: bool = False) -> Checkpoint:
         """The newest checkpoint that can be read, with the shapes and types of `like`.
 
-        Newer ones that cannot be read are moved to a folder `damaged` beside the checkpoints, with
-        a word on standard error; if none can be read, all stay where they are.
+        With `best`, the one of the lowest score comes first. Newer ones that cannot be read are
+        moved to a folder `damaged` beside the checkpoints, with a word on standard error; if none
+        can be read, all stay where they are.
 
         Raises:
             UsageError: if there is none that can be read.
         """
         abstract = jax.tree.map(_abstract, like._asdict())
         damaged: list[tuple[int, str]] = []
-        for step in reversed(self.steps()):
+        for step in self._in_turn(best):
             reason = self._damage(step)
             restored: Any = None
             if not any_process(reason is not None):  # what one cannot read, none reads
@@ -148,6 +154,11 @@ class Checkpoints:
             damaged.append((step, reason or "by another process"))
         found = "; ".join(f"{step}: {reason}" for step, reason in damaged) or "there is none"
         raise _none_can_be_read(self.directory, found)
+
+    def _in_turn(self, best: bool) -> list[int]:
+        """The steps in the order in which they are tried."""
+        found, steps = self.best() if best else None, self.steps()[::-1]
+        return steps if found is None else [found[0], *(s for s in steps if s != found[0])]
 
     def _set_aside(self, damaged: list[tuple[int, str]]) -> None:
         def move() -> None:

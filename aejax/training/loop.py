@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 from aejax.data.dataset import ImageDataset
 from aejax.data.resident import Arrays, Resident, Segment
 from aejax.data.stream import Stream
-from aejax.errors import DivergedError, UsageError
+from aejax.errors import UsageError
 from aejax.objectives import Batch, LossFn, Metrics
 from aejax.training import skipping
 from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
+from aejax.training.health import check_metrics, check_state
 from aejax.training.processes import placed
 from aejax.training.sharding import data_mesh, replicated, split_kernels
 from aejax.training.state import TrainState
@@ -95,7 +96,8 @@ def train(
 
     Raises:
         UsageError: if the batch is larger than the data set or not a multiple of the devices.
-        DivergedError: if a loss is not finite, or too many updates in a row were skipped.
+        DivergedError: if a loss or a parameter is not finite, or too many updates in a row were
+            skipped.
     """
     num_images = len(source.dataset)
     check_batch_size(batch_size, num_images, mesh.shape["data"])
@@ -124,23 +126,13 @@ def train(
             now = time.perf_counter()
             pace.adapt(segment.last - segment.first, now - start)
             seconds += now - start
-            _check_health(state, loss)
+            check_state(state, loss)
             batch += segment.last - segment.first
             rate = (batch - begun) * batch_size / seconds
             yield Progress(state, totals, epoch + 1, batch, steps_per_epoch, seconds, rate)
             start = time.perf_counter()
         done = (epoch + 1) * steps_per_epoch
         totals = placed(jax.tree.map(jnp.copy, empty), replicated(mesh))
-
-
-def _check_health(state: TrainState, loss: float) -> None:
-    if not np.isfinite(loss):
-        raise DivergedError(f"the loss is not finite at step {int(state.step)}")
-    if skipping.gave_up(state.opt_state):
-        raise DivergedError(
-            f"too many updates in a row were skipped, the last at step {int(state.step)}: "
-            f"{skipping.cause(state.opt_state)}"
-        )
 
 
 def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh: Mesh) -> Evaluate:
@@ -195,7 +187,8 @@ def fit(
 
     Raises:
         UsageError: if the batch is larger than the data set or not a multiple of the devices.
-        DivergedError: if a loss is not finite, or too many updates in a row were skipped.
+        DivergedError: if a loss, a parameter or a test metric is not finite, or too many updates in
+            a row were skipped.
     """
     mesh = data_mesh(devices)
     train_step = make_train_step(loss_fn, optimizer)
@@ -216,8 +209,14 @@ def fit(
     return (last if history else state), history
 
 
-def epoch_records(progress: Progress, evaluate: Evaluate | None) -> list[dict[str, Any]]:
-    """The lines that a finished epoch adds to a history: "train" and, with `evaluate`, "test"."""
+def epoch_records(
+    progress: Progress, evaluate: Evaluate | None, split: str = "test"
+) -> list[dict[str, Any]]:
+    """The lines that a finished epoch adds to a history: "train" and, with `evaluate`, `split`.
+
+    Raises:
+        DivergedError: if a metric of the evaluation is not finite.
+    """
     where = {"step": int(progress.state.step), "epoch": progress.epoch}
     timing = {"seconds": progress.seconds, "images_per_second": progress.images_per_second}
     skipped = skipping.skipped(progress.state.opt_state)
@@ -226,7 +225,8 @@ def epoch_records(progress: Progress, evaluate: Evaluate | None) -> list[dict[st
         start = time.perf_counter()
         means = evaluate(progress.state)
         seconds = time.perf_counter() - start
-        records.append(where | {"split": "test"} | means | {"seconds": seconds})
+        records.append(where | {"split": split} | means | {"seconds": seconds})
+        check_metrics(records[-1])
     return records
 
 

@@ -19,6 +19,7 @@ from aejax.data.resident import Resident
 from aejax.objectives import LossFn
 from aejax.training import skipping
 from aejax.training.compiled import epoch_order, evaluate_batches, train_batches
+from aejax.training.health import is_finite
 from aejax.training.loop import check_batch_size, metric_totals
 from aejax.training.members import Strategy, member_mesh, over_members
 from aejax.training.state import TrainState
@@ -153,9 +154,39 @@ def train_population(
         if evaluate is not None:
             lines.append({"epoch": epoch + 1, "split": "test"} | evaluate(states, own))
         alive &= np.isfinite(np.asarray(totals.sums["loss"]))  # its mean may be of no batch
-        alive &= np.all([np.isfinite(line["loss"]) for line in lines[1:]], axis=0)
+        alive &= _finite_metrics(lines[1:])
         alive &= ~np.asarray(skipping.gave_up(states.opt_state))
+        alive &= np.asarray(finite_members(states))
         yield Population(states, lines, diverged_at(states, alive))
+
+
+@jax.jit
+def finite_members(states: TrainState) -> jax.Array:
+    """By member, whether all that it has learnt is finite: `[N]`, bool."""
+    return jax.vmap(is_finite)(states)
+
+
+def _finite_metrics(lines: Sequence[dict[str, Any]]) -> np.ndarray:
+    """By member, whether all means of the lines are finite: `[N]`, bool."""
+    found = [v for line in lines for k, v in line.items() if k not in ("epoch", "split")]
+    return np.all([np.isfinite(values) for values in found], axis=0)
+
+
+def evaluate_population(
+    states: TrainState,
+    steps_of: Steps,
+    data: ImageDataset,
+    hyperparameters: Any,
+    batch_size: int,
+    devices: int = 1,
+) -> dict[str, list[float]]:
+    """The means of each metric over a data set, by member."""
+    strategy: Strategy = "map" if jax.default_backend() == "cpu" else "vmap"
+    mesh = member_mesh(devices)
+    evaluate = _make_evaluate(steps_of, data, batch_size, strategy, mesh)
+    assert evaluate is not None
+    split = NamedSharding(mesh, PartitionSpec("member"))
+    return evaluate(jax.device_put(states, split), jax.device_put(hyperparameters, split))
 
 
 def _copied(tree: Any) -> Any:

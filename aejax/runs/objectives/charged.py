@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -118,6 +119,9 @@ class Geco(Objective):
         if is_known(self.tolerance) and not math.isfinite(self.tolerance):
             raise ValueError(f"--tolerance {self.tolerance} is not finite")
         return objectives.geco(*_apply(model), tolerance=self.tolerance, rate=self.rate)
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        return -metrics["elbo"]  # the multiplier changes what the loss means
 
     def extra(self) -> Any:
         return objectives.geco_extra()

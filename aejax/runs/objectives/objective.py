@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aejax.generative import LatentVariableModel
@@ -37,6 +38,13 @@ class Objective:
             ValueError: if a flag's value makes no sense.
         """
         raise NotImplementedError
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """What models are ranked by, the lower the better.
+
+        It is the loss, or -ELBO where the loss changes its meaning as the training goes on.
+        """
+        return -metrics["elbo"] if self.by_length else metrics["loss"]
 
     def extra(self) -> Any:
         """The state's `extra` before the first step."""
