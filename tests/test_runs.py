@@ -146,6 +146,43 @@ def test_resuming_is_exact():
     assert untimed[0] == untimed[1]
 
 
+def test_a_resumed_run_says_what_was_run_when():
+    aejax.run(config(workdir="r", epochs=1))
+    aejax.run(config(workdir="r", epochs=3, resume=True))
+    saved = read("r/config.json")
+    assert saved["fields"]["epochs"] == aejax.load_run("r", Config).config.epochs == 3
+    assert [(h["step"], h["fields"]["epochs"]) for h in saved["history"]] == [(0, 1), (10, 3)]
+    assert not saved["fields"]["resume"]
+    aejax.run(config(workdir="r", epochs=3, resume=True))  # drawn again, and nothing else
+    assert read("r/config.json") == saved
+
+
+def test_a_crash_while_tracing_leaves_nothing(monkeypatch):
+    def broken(params, extra, batch, key, step):
+        raise KeyError("loss")
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Broken(Config):
+        def build(self, image_shape):
+            return dataclasses.replace(super().build(image_shape), loss_fn=broken)
+
+    with pytest.raises(KeyError):
+        aejax.run(Broken(workdir="r", hidden=(8,), batch_size=400, epochs=1))
+    assert not os.path.exists("r")
+    aejax.run(config(workdir="r", epochs=1))
+    with pytest.raises(KeyError):
+        aejax.run(Broken(workdir="r", hidden=(8,), batch_size=400, epochs=1, overwrite=True))
+    assert int(aejax.load_run("r", Config).state.step) == 10
+
+
+def test_a_run_can_be_run_twice(capsys):
+    train("--epochs", "1")
+    train("--epochs", "1", "--overwrite", "--seed", "1")
+    assert read("runs/small/config.json")["fields"]["seed"] == 1
+    assert len(lines()) == 2
+    assert "give one" in refused(capsys, "--overwrite", "--resume")
+
+
 def test_streamed_and_resident_runs_are_equal():
     runs = [aejax.run(config(workdir=data, data=data)) for data in ("resident", "stream")]
     chex.assert_trees_all_close(runs[0].state.params, runs[1].state.params, rtol=1e-5, atol=1e-6)

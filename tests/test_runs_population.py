@@ -19,6 +19,7 @@ from aejax.runs.commands import main
 from aejax.runs.members import differing, members, numbers, population_flags, with_number
 from aejax.runs.objectives import Elbo, Geco, Iwae, WarmUp
 from aejax.runs.population import run_population
+from aejax.streams import seed_stream
 
 SMALL = {"hidden": (8,), "batch_size": 1000, "epochs": 2}
 
@@ -113,6 +114,27 @@ def test_every_member_is_the_run_alone(capsys):
     for name, value in alone.metrics.items():
         assert member.metrics[name] == pytest.approx(value, rel=1e-5)
         assert found["members"][3]["test"][name] == pytest.approx(value, rel=1e-5)
+
+
+def test_members_leave_their_results(capsys):
+    def results(run, train, test):
+        return {"first_code": float(run.encode(test.images[:1])[0, 0]), "images": len(train)}
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Config(autoencoder.Config):
+        def build(self, image_shape):
+            return dataclasses.replace(super().build(image_shape), results=results)
+
+    config = Config(workdir="p", devices=1, **(SMALL | {"epochs": 1}))
+    records = run_population(members(config, "seeds=2", []))
+    for i, record in enumerate(records):
+        left = json.loads(Path(f"p/members/0{i}/results.json").read_text())
+        code = aejax.load_run(f"p/members/0{i}", Config).encode(
+            aejax.load_dataset("mnist5k", "test").images[:1]
+        )[0, 0]
+        assert record["results"] == left == {"first_code": pytest.approx(code), "images": 4000}
+    assert records[0]["results"] != records[1]["results"]
+    assert "first_code" in capsys.readouterr().out
 
 
 def test_a_diverged_member_is_named(capsys):
@@ -285,6 +307,6 @@ def test_keys_of_members_are_those_of_their_seeds():
     configs = members(vae.Config(workdir="p", devices=1, **(SMALL | {"epochs": 1})), "seeds=2", [])
     run_population(configs)
     for seed in (0, 1):
-        expected = jax.random.split(jax.random.key(seed))[1]
+        expected = seed_stream(seed, "state")
         got = aejax.load_run(f"p/members/0{seed}").state.key
         np.testing.assert_array_equal(jax.random.key_data(got), jax.random.key_data(expected))
