@@ -71,7 +71,11 @@ class Config(CommonConfig):
             figures=pictures,
             headline=lambda m: (
                 f"loss {m['loss']:.2f} = squared error {m['reconstruction']:.2f} "
-                f"+ {'what stands for the KL' if self.slip else 'KL'} {m['kl']:.2f}"
+                + (
+                    f"+ what stands for the KL {m['charge']:.2f}"
+                    if self.slip
+                    else f"+ KL {m['kl']:.2f}"
+                )
             ),
             latent_variable_model=models.latent_variable_model(vae, p_x()),
         )
@@ -99,7 +103,10 @@ def p_x() -> likelihoods.Likelihood:
 def slipped_vae(
     apply_fn: Callable[..., Any], log_prob: Callable[[Any, jax.Array], jax.Array]
 ) -> LossFn:
-    """`objectives.vae`, its KL charged as if `log_sigma` were the log of the variance."""
+    """`objectives.vae`, its KL charged as if `log_sigma` were the log of the variance.
+
+    What is charged is no KL, and so the metric is called `charge`.
+    """
 
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
@@ -109,7 +116,7 @@ def slipped_vae(
         reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
         charged = batch_mean(gaussian_kl(posterior.mean, posterior.log_sigma / 2), mask)
         loss = reconstruction + charged
-        return loss, ({"loss": loss, "reconstruction": reconstruction, "kl": charged}, extra)
+        return loss, ({"loss": loss, "reconstruction": reconstruction, "charge": charged}, extra)
 
     return loss_fn
 
@@ -124,7 +131,8 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
         yield "manifold", figures.manifold(run.decode)
         yield "square", figures.square(run.decode)
     if run.history:
-        yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))
+        charged = "charge" if "charge" in run.metrics else "kl"
+        yield "curves", figures.curves(run.history, ("loss", "reconstruction", charged))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_what_the_slip_charges_is_keras_formula():
     batch = {"image": jnp.zeros((2, 4, 4, 1))}
     _, (metrics, _) = loss_fn({}, {}, batch, jax.random.key(0), 0)
     expected = np.mean(-0.5 * np.sum(1 + s - mean**2 - np.exp(s), axis=-1))
-    assert float(metrics["kl"]) == pytest.approx(expected, rel=1e-6)
+    assert float(metrics["charge"]) == pytest.approx(expected, rel=1e-6)
     assert float(metrics["reconstruction"]) == pytest.approx(16 * 0.25)
 
 
