@@ -1,28 +1,42 @@
-"""The README shows what was measured, in the words of the commands."""
+"""RESULTS.md shows what was measured, in the words of the commands."""
 
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 import aejax
 from aejax.errors import UsageError
-from aejax.experiments import autoencoder, table
+from aejax.experiments import autoencoder, results_page, table
 from aejax.runs.flags import parse
+from aejax.runs.members import members
+from aejax.runs.population import run_population
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "experiments/measured.json"  # not the installed package's, which has none
+SMALL = {"hidden": (8,), "batch_size": 1000, "epochs": 1, "devices": 1}
 
 
-def test_the_readme_shows_what_was_measured():
-    text = (ROOT / "README.md").read_text()
-    assert table.with_tables(text, table.read(MEASURED)) == text
+def test_the_page_shows_what_was_measured():
+    text = (ROOT / "experiments/RESULTS.md").read_text()
+    assert results_page.page(table.read(MEASURED)) == text
+
+
+def test_results_in_the_readme_stand_on_the_page():
+    readme = (ROOT / "README.md").read_text()
+    section = readme[readme.index("## Results") :].split("\n## ")[0].split("\n## ", 1)[0]
+    page = (ROOT / "experiments/RESULTS.md").read_text().replace(",", "")
+    numbers = re.findall(r"(?<![\w.])-?\d+\.\d+", section.replace(",", ""))
+    assert numbers
+    assert [n for n in numbers if n not in page] == []
 
 
 def test_every_command_names_a_script_and_flags_that_exist():
     measured = table.read(MEASURED)
-    assert measured
-    for command in measured:
+    assert measured["runs"]
+    for command in measured["runs"]:
         script, *words = command.removeprefix("python experiments/").split()
         spec = importlib.util.find_spec(f"aejax.experiments.{script.removesuffix('.py')}")
         assert spec is not None, command
@@ -36,35 +50,55 @@ def test_a_command_leaves_defaults_out():
     assert table.command(config) == expected
 
 
-def test_an_entry_is_what_the_run_left():
-    run = aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000))
-    entry = table.entry(aejax.load_run("r"))
-    assert entry["metrics"] == run.metrics
-    line = table.rows({"it": {"0": entry, "1": entry}})[-1]
-    assert f"{run.metrics['reconstruction']:.2f} nats" in line
-    assert f"of 2 seeds {run.metrics['loss']:.2f}" in line
+def test_a_population_is_added_member_by_member():
+    run_population(members(autoencoder.Config(workdir="p", **SMALL), "seeds=2", []))
+    measured = {"runs": {}, "tables": {}}
+    table.add(measured, Path("p"))
+    ((command, seeds),) = measured["runs"].items()
+    assert command.endswith("--epochs 1 --batch-size 1000 --hidden 8")
+    assert sorted(seeds) == ["0", "1"]
+    opened = aejax.load_run("p/members/01")
+    assert seeds["1"]["metrics"] == opened.metrics
+    line = list(results_page.training_rows(measured["runs"]))[-1]
+    low, high = sorted(s["metrics"]["reconstruction"] for s in seeds.values())
+    assert f"({low:.2f} to {high:.2f})" in line
+    assert line.endswith("| 0, 1 |")
 
 
-def test_a_recipe_stands_beside_keras_and_its_best():
+def test_a_run_that_went_on_after_its_summary_is_refused():
+    run = aejax.run(autoencoder.Config(workdir="r", **SMALL))
+    assert table.entry(run)["metrics"] == run.metrics
+    saved = json.loads(Path("r/config.json").read_text())
+    saved["fields"]["epochs"] = 2
+    Path("r/config.json").write_text(json.dumps(saved))
+    with pytest.raises(UsageError, match="r is not finished"):
+        table.entry(aejax.load_run("r"))
+
+
+def test_a_scripts_table_is_added():
+    Path("s").mkdir()
+    found = {"command": "python experiments/x.py", "seeds": [0, 1], "table": {"a": {"b": [1.5, 2]}}}
+    Path("s/table.json").write_text(json.dumps(found))
+    measured = {"runs": {}, "tables": {}}
+    table.add(measured, Path("s"))
+    section = results_page.table_section(*next(iter(measured["tables"].items())))
+    assert section == "### `x.py`\n\nSeeds 0, 1.\n\n| | b |\n|---|---|\n| a | 1.750 (1.500 to 2) |"
+
+
+def test_a_recipe_stands_beside_keras_and_what_validation_chose():
+    def seeds(value, **fields):
+        return {"0": {"metrics": {"reconstruction_per_pixel": value}} | fields}
+
     name = "python experiments/conv_autoencoder.py --dataset fashion_mnist"
-    seeds = {
-        str(i): {"metrics": {"reconstruction_per_pixel": v}} for i, v in enumerate((0.28, 0.29))
+    runs = {
+        name: {str(i): seeds(v)["0"] for i, v in enumerate((0.28, 0.29))},
+        f"{name} --learning-rate 0.1": seeds(0.1),  # chosen by nobody
+        f"{name} --validation 100.0": seeds(0.25, score=3.0),
+        f"{name} --learning-rate 0.01 --validation 100.0": seeds(0.26, score=2.0),
     }
-    best = {"0": {"metrics": {"reconstruction_per_pixel": 0.27}}}
-    lines = table.keras_rows({name: seeds, f"{name} --schedule cosine": best})
-    deep = "python experiments/sparse_autoencoder.py --dataset fashion_mnist --epochs 100"
-    other = {f"{deep} --schedule cosine --kind deep": best, f"{deep} --kind deep": seeds}
-    assert table.keras_rows(other)[-1].endswith("| 0.27 (`--schedule cosine`) |")
-    simple = "python experiments/sparse_autoencoder.py --dataset fashion_mnist"
-    assert table.keras_rows(other | {simple: seeds})[2].endswith("|  |")
-    assert len(lines) == 3
-    assert "| 0.28115 | 0.285 (0.28 to 0.29, 2 seeds) | +1.37% |" in lines[-1]
-    assert lines[-1].endswith("| 0.27 (`--schedule cosine`) |")
-
-
-def test_marks_must_be_there():
-    with pytest.raises(UsageError, match="lacks the marks"):
-        table.with_table("no table", "table", [])
+    line = list(results_page.keras_rows(runs))[-1]
+    assert "| 0.28115 | 0.28500 (0.28000 to 0.29000) | +1.37% |" in line
+    assert line.endswith("| 0.26000 (`--learning-rate 0.01 --validation 100.0`) |")
 
 
 def test_a_likelihood_stands_with_its_error_and_the_active_units():
@@ -73,7 +107,30 @@ def test_a_likelihood_stands_with_its_error_and_the_active_units():
         return {"results": found}
 
     name = "python experiments/iwae.py --dataset fashion_mnist"
-    seeds = {"0": seed(230.0, 20), "1": seed(231.0, 21)}
-    (line,) = table.iwae_rows({name: seeds, "python experiments/vae.py": {}})[2:]
-    expected = "230.50 +- 0.50 (230.00 to 231.00) | 20, 21 | 2 |"
+    runs = {name: {"0": seed(230.0, 20), "1": seed(231.5, 21)}, "python experiments/vae.py": {}}
+    (line,) = list(results_page.iwae_rows(runs))[2:]
+    expected = "230.75 (230 to 231.50) | 0.50 | 20, 21 | 0, 1 |"
     assert line == f"| `iwae.py --dataset fashion_mnist` | {expected}"
+
+
+def test_measures_become_columns():
+    found = {"psnr_model": [1.0], "psnr_bicubic": [2.0], "ssim_model": [3.0], "share": [4.0]}
+    assert results_page.pivoted(found, ("psnr", "ssim")) == {
+        "model": {"psnr": [1.0], "ssim": [3.0]},
+        "bicubic": {"psnr": [2.0]},
+        "share": {"value": [4.0]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([1.0], "1"),
+        ([0.12345, 0.2], "0.1617 (0.1235 to 0.2000)"),
+        ([-1005.371], "-1,005.37"),
+        ([5.0, 5.0], "5"),
+        ([1.0, None], "not finite"),
+    ],
+)
+def test_a_cell_is_a_mean_with_its_range(values, text):
+    assert results_page.cell(values) == text
