@@ -20,6 +20,7 @@ from aejax.likelihoods import (
     laplace_log_prob,
     logistic_mixture_log_prob,
 )
+from aejax.release import warn_of_wrong_release
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step, make_train_step
 
@@ -70,6 +71,8 @@ __all__ = [
     "run",
     "standard_normal",
 ]
+
+warn_of_wrong_release()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 import aejax
+from aejax import release
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -18,6 +22,31 @@ def test_importing_stays_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_names_a_release_that_is_wrong_on_cpu_once():
+    code = (
+        "import jax; jax.__version__ = '0.10.2'; import aejax, aejax.bounds;"
+        "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.count("RuntimeWarning: jax 0.10.2 computes wrong numbers on CPU") == 1
+    assert "pip install 'jax!=0.10.2'" in done.stderr
+
+
+@pytest.mark.parametrize("platforms", [None, "", "cpu", "cpu,cuda"])
+def test_that_release_is_named_where_it_may_compute_on_cpu(monkeypatch, platforms):
+    monkeypatch.setattr(release.jax, "__version__", "0.10.2")
+    monkeypatch.setattr(release.jax, "config", SimpleNamespace(jax_platforms=platforms))
+    with pytest.warns(RuntimeWarning, match="pip install 'jax!=0.10.2'"):
+        release.warn_of_wrong_release()
+
+
+@pytest.mark.parametrize(("version", "platforms"), [("0.10.2", "cuda"), ("0.12.0", "cpu")])
+def test_other_platforms_and_releases_pass_in_silence(monkeypatch, version, platforms):
+    monkeypatch.setattr(release.jax, "__version__", version)
+    monkeypatch.setattr(release.jax, "config", SimpleNamespace(jax_platforms=platforms))
+    release.warn_of_wrong_release()
 
 
 def test_every_public_name_is_there():
