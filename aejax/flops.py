@@ -48,11 +48,12 @@ def _count_equation(equation: Any) -> int:
         # The zeros that dilate a transposed convolution's input are not multiplied.
         zeros = math.prod(equation.params["lhs_dilation"])
         return 2 * equation.outvars[0].aval.size * (kernel.size // out_features) // zeros
-    counts = [_count(inner) for inner in _inner_jaxprs(equation.params)]
+    counts = [_count(inner) for inner in inner_jaxprs(equation.params)]
     return min(counts, default=0) if name == "cond" else sum(counts)
 
 
-def _inner_jaxprs(params: dict[str, Any]) -> list[Any]:
+def inner_jaxprs(params: dict[str, Any]) -> list[Any]:
+    """The jaxprs that an equation's parameters hold: a loop's body, a `cond`'s branches, ..."""
     leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "jaxpr"))
     return [leaf.jaxpr if hasattr(leaf, "jaxpr") else leaf for leaf in leaves if _is_jaxpr(leaf)]
 

@@ -23,6 +23,7 @@ from aejax.nets.products import Pads
 from aejax.nets.windows import pad
 
 TILE_BYTES = 2**27  # of windows made at a time
+FALLBACK = "aejax_fallback"  # the scope of XLA's convolution where there is no form of ours
 
 
 def convolution(
@@ -87,7 +88,8 @@ def convolution(
     spacings = sum(any(s > 1 for s in each) for each in (strides, lhs_dilation, dilation))
     too_big = image_bytes > TILE_BYTES and any(s > 1 for s in lhs_dilation)
     if unusual or spacings > 1 or too_big:
-        return xla(x, kernel)
+        with jax.named_scope(FALLBACK):
+            return xla(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=products, default=xla)
 
 

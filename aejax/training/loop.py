@@ -21,6 +21,7 @@ from aejax.training.compiled import epoch_order, make_eval_segment, make_train_s
 from aejax.training.health import check_metrics, check_state
 from aejax.training.processes import placed
 from aejax.training.sharding import data_mesh, replicated, split_kernels
+from aejax.training.slow_convolutions import warn_of_slow_convolutions
 from aejax.training.state import TrainState
 from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
 from aejax.training.totals import Totals, zero_totals
@@ -270,5 +271,6 @@ def metric_totals(
         "image": jax.ShapeDtypeStruct((rows, *image_shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
     }
-    _, metrics = jax.eval_shape(step, state, batch)
+    traced, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
+    warn_of_slow_convolutions(traced.jaxpr)
     return zero_totals(metrics)
