@@ -2,8 +2,9 @@
 
 JAX notices a lost process by missing heartbeats, after a minute or two, and then aborts without a
 word about the run; meanwhile the others wait for its part of a sum. Here every process holds a
-connection to the first, which the system closes when either of them ends, however it ends. (If it
-is the first that is lost, JAX itself may be as quick, and aborts.)
+connection to the first, which the system closes when either of them ends, however it ends. The
+first tells the others, and outlives them: JAX's coordination service is in it, and where that ends,
+JAX aborts the others. (So it does if it is the first that is lost, where it is quicker than they.)
 """
 
 import atexit
@@ -14,15 +15,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 
-from aejax.errors import UsageError
+from aejax.errors import DivergedError, UsageError
 from aejax.training.processes import broadcast, is_first, several
 
 LOST = 3  # exit status
 _PATIENCE_S = 10  # what ends in all processes (Ctrl-C, a loss that is NaN) ends within that
-_DONE, _LEFT = b"D", b"L"
+_TO_BE_TOLD_S = 2  # within this a watcher knows of a lost process
+_DONE, _LEFT, _LOST = b"D", b"L", b"X"
 
 
 @contextlib.contextmanager
@@ -45,13 +48,17 @@ def lifeline(host: str | None, last_words: Callable[[], str]) -> Iterator[None]:
             f"process {jax.process_index()} and the first do not reach each other ({error}): name "
             "the first's host in --coordinator as the others see it"
         ) from error
-    arguments = [(end, leaving, last_words) for end in ends]
+    lost = partial(_end_all, ends, threading.Lock(), last_words)
+    arguments = [(end, leaving, lost) for end in ends]
     watchers = [threading.Thread(target=_watch, args=args, daemon=True) for args in arguments]
     for watcher in watchers:
         watcher.start()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, UsageError | DivergedError):
+            # Sums over all processes fail where one is gone: then a watcher ends this one.
+            time.sleep(_TO_BE_TOLD_S)
         leaving.set()
         _say(ends, _LEFT)
         until = time.monotonic() + _PATIENCE_S
@@ -92,15 +99,35 @@ def _say(ends: list[socket.socket], word: bytes) -> None:
             end.sendall(word)
 
 
-def _watch(end: socket.socket, leaving: threading.Event, last_words: Callable[[], str]) -> None:
+def _watch(end: socket.socket, leaving: threading.Event, lost: Callable[[], None]) -> None:
     end.settimeout(None)
-    try:
-        word = end.recv(1)
-    except OSError:
-        word = b""
+    word = _next_word(end)
     if word == _DONE or (word == _LEFT and leaving.wait(_PATIENCE_S)):
         return
     if leaving.is_set():  # it did not end as this one does: nothing to wait for
         threading.Event().wait()
+    lost()
+
+
+def _next_word(end: socket.socket) -> bytes:
+    """What the process at the other end says next; nothing once it is gone."""
+    try:
+        return end.recv(1)
+    except OSError:
+        return b""
+
+
+def _end_all(
+    ends: list[socket.socket], once: threading.Lock, last_words: Callable[[], str]
+) -> None:
+    """Ends this process, which knows of a lost one; if it is the first, after all others."""
+    once.acquire()  # for good: what other watchers find now are the ends of those told
+    _say(ends, _LOST)
     print(f"\nanother process of this run is gone: {last_words()}", file=sys.stderr, flush=True)
+    if is_first():
+        until = time.monotonic() + _PATIENCE_S
+        for end in ends:
+            end.settimeout(max(0.01, until - time.monotonic()))
+            while _next_word(end):
+                pass
     os._exit(LOST)  # the main thread may wait for the lost process within XLA
