@@ -19,21 +19,41 @@
 # where it fails. Everything runs on a CPU, on 5,000 real MNIST digits that come with the installation.
 #
 # The exercises of the "Autoencoders" lesson of AI for Beginners are among them.
+#
+# aejax is installed from a clone of its repository: the one that this notebook is in or beside, or what the
+# environment variable `AEJAX_SOURCE` names, a folder or anything else that pip takes.
 
 # %%
+import importlib
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-if importlib.util.find_spec("aejax") is None:  # on Colab; in a clone: pip install '.[examples]'
-    source = "aejax[examples] @ git+https://github.com/aejax/aejax"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+here = Path.cwd()
+if (here / "aejax").is_dir() and not (here / "aejax" / "__init__.py").exists():
+    # A clone named aejax: Python would take the folder for the package.
+    sys.path = [entry for entry in sys.path if Path(entry).resolve() != here]
+
+if importlib.util.find_spec("aejax") is None:
+    clones = [
+        folder
+        for folder in (here, here.parent, here / "aejax")
+        if (folder / "aejax/__init__.py").exists()
+    ]
+    source = os.environ.get("AEJAX_SOURCE") or next(map(str, clones), None)
+    if source is None:
+        raise RuntimeError(
+            f"aejax is not installed, and {here} is in or beside no clone: set AEJAX_SOURCE to one"
+        )
+    wanted = f"{source}[examples]" if Path(source).exists() else f"aejax[examples] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", wanted], check=True)
+    importlib.invalidate_caches()
 
 # %%
 import io
-import os
 import tempfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
