@@ -12,7 +12,7 @@ from aejax.divergences import gaussian_kl_per_dimension
 from aejax.evaluation.mean import mean_and_error
 from aejax.evaluation.posteriors import (
     active_units,
-    aggregate_draws,
+    aggregate_bounds,
     aggregate_log_prob,
 )
 from aejax.latents import DiagonalGaussian, standard_normal
@@ -30,19 +30,73 @@ def posterior(linear):
     return linear.encode(linear.params, linear.data(COUNT))
 
 
-def test_the_parts_of_the_kl_are_the_closed_forms(posterior):
+@pytest.fixture(scope="module")
+def bounds(posterior):
+    return aggregate_bounds(posterior, standard_normal((2,)), jax.random.key(0), 1000)
+
+
+def means_and_errors(bounds):
+    return {name: mean_and_error(values) for name, values in bounds._asdict().items()}
+
+
+def test_where_images_are_many_the_bounds_meet_at_the_closed_forms(posterior, bounds):
     """Of data that the model makes, q(z) is p(z), and I(x; z) = -sum of log sigma."""
-    draws = aggregate_draws(posterior, standard_normal((2,)), jax.random.key(0), COUNT)
-    information, error = mean_and_error(draws.mutual_information)
-    expected = -float(posterior.log_sigma[0].sum())
-    # The finite data set's q(z) is lumpy: information is lost to the marginal KL.
-    assert abs(information - expected) < 4 * error + 0.02
-    marginal, error = mean_and_error(draws.marginal_kl)
-    assert abs(marginal) < 4 * error + 0.02
-    both = draws.mutual_information + draws.marginal_kl
-    kl = gaussian_kl_per_dimension(*posterior).sum(axis=-1)
-    difference, error = mean_and_error(both - kl)
-    assert abs(difference) < 4 * error
+    found = means_and_errors(bounds)
+    information = -float(posterior.log_sigma[0].sum())
+    for kind, exact in (("information", information), ("marginal_kl", 0.0)):
+        for end in ("lower", "upper"):
+            mean, error = found[f"{kind}_{end}"]
+            assert abs(mean - exact) < 4 * error + 0.02
+        assert found[f"{kind}_lower"].mean < found[f"{kind}_upper"].mean
+
+
+@pytest.mark.parametrize("count", [50, 1000])
+@pytest.mark.parametrize("sigma", [0.6, 0.02], ids=["few-nats", "more-than-log-N"])
+def test_the_bounds_bracket_the_closed_forms(count, sigma):
+    """At sigma 0.02 the information is 15.9 nats, and log 1000 only 6.9."""
+    linear = LinearGaussian(latent=4, observed=6, sigma=sigma)
+    posterior = linear.encode(linear.params, linear.data(count))
+    information = -float(posterior.log_sigma[0].sum())
+    draws = min(count, 400)
+    bounds = aggregate_bounds(posterior, standard_normal((4,)), jax.random.key(0), draws)
+    found = means_and_errors(bounds)
+    for kind, exact in (("information", information), ("marginal_kl", 0.0)):
+        lower, upper = (found[f"{kind}_{end}"] for end in ("lower", "upper"))
+        assert lower.mean - 4 * lower.error < exact < upper.mean + 4 * upper.error
+    assert np.all(bounds.information_lower <= np.log(count) + 1e-4)
+    if sigma == 0.02:
+        assert information > np.log(count) + 5
+        assert found["information_upper"].mean > information
+        assert found["marginal_kl_lower"].mean < 0 < found["marginal_kl_upper"].mean - 5
+
+
+def test_either_pair_of_bounds_adds_up_to_the_mean_kl(posterior, bounds):
+    kl = gaussian_kl_per_dimension(*posterior).sum(axis=-1)[:1000]
+    for information, rest in (("lower", "upper"), ("upper", "lower")):
+        both = getattr(bounds, f"information_{information}") + getattr(
+            bounds, f"marginal_kl_{rest}"
+        )
+        difference, error = mean_and_error(both - kl)
+        assert abs(difference) < 4 * error
+
+
+def test_the_bounds_are_scipys(posterior):
+    """Every pair by scipy, of a few images."""
+    few = DiagonalGaussian(*(a[:9] for a in posterior))
+    key = jax.random.key(3)
+    bounds = aggregate_bounds(few, standard_normal((2,)), key, 6)
+    with jax.debug_key_reuse(False):
+        z = np.asarray(DiagonalGaussian(*(a[:6] for a in few)).sample(key))
+    of_each = stats.norm(few.mean, np.exp(few.log_sigma)).logpdf(z[:, None]).sum(-1)
+    own = of_each[np.arange(6), np.arange(6)]
+    others = np.array([logsumexp(np.delete(row, i)) for i, row in enumerate(of_each)])
+    prior = stats.norm().logpdf(z).sum(-1)
+    expected = own - logsumexp(of_each, axis=1) + np.log(9), own - others + np.log(8)
+    np.testing.assert_allclose(bounds.information_lower, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(bounds.information_upper, expected[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        bounds.marginal_kl_lower, own - prior - expected[1], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_kl_per_dimension_is_the_closed_form(posterior):
@@ -54,12 +108,13 @@ def test_kl_per_dimension_is_the_closed_form(posterior):
 def test_a_marginal_away_from_the_prior_is_its_kl():
     """All posteriors one Gaussian: no information, and the KL in closed form."""
     mean, log_sigma = jnp.array([1.0, -0.5]), jnp.array([-0.7, 0.2])
-    same = DiagonalGaussian(jnp.tile(mean[None], (2000, 1)), jnp.tile(log_sigma[None], (2000, 1)))
-    draws = aggregate_draws(same, standard_normal((2,)), jax.random.key(1), 2000)
-    np.testing.assert_allclose(draws.mutual_information, np.zeros(2000), atol=1e-4)
-    marginal, error = mean_and_error(draws.marginal_kl)
+    same = DiagonalGaussian(jnp.tile(mean[None], (500, 1)), jnp.tile(log_sigma[None], (500, 1)))
+    bounds = aggregate_bounds(same, standard_normal((2,)), jax.random.key(1), 500)
     exact = float(gaussian_kl_per_dimension(*same)[0].sum())
-    assert abs(marginal - exact) < 4 * error
+    for end in ("lower", "upper"):
+        np.testing.assert_allclose(getattr(bounds, f"information_{end}"), np.zeros(500), atol=1e-4)
+        marginal, error = mean_and_error(getattr(bounds, f"marginal_kl_{end}"))
+        assert abs(marginal - exact) < 4 * error
 
 
 def test_aggregate_log_prob_is_scipys(posterior):
@@ -78,6 +133,9 @@ def test_a_unit_is_active_by_the_variance_of_its_mean():
 
 def test_bad_input_is_one_line(posterior):
     with pytest.raises(ValueError, match="draws 3001 is not within 1 and the 3000 images"):
-        aggregate_draws(posterior, standard_normal((2,)), jax.random.key(0), COUNT + 1)
+        aggregate_bounds(posterior, standard_normal((2,)), jax.random.key(0), COUNT + 1)
+    one = DiagonalGaussian(jnp.zeros((1, 2)), jnp.zeros((1, 2)))
+    with pytest.raises(ValueError, match="1 images leave no other image"):
+        aggregate_bounds(one, standard_normal((2,)), jax.random.key(0), 1)
     with pytest.raises(ValueError, match="1 images have no variance"):
-        active_units(DiagonalGaussian(jnp.zeros((1, 2)), jnp.zeros((1, 2))))
+        active_units(one)

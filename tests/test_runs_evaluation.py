@@ -36,7 +36,8 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
         "log_likelihood",
         "sampled_elbo",
         "bits_per_dim",
-        "aggregate_mutual_information",
+        "mutual_information_lower",
+        "aggregate_kl_upper",
         "psnr",
     ):
         assert np.isfinite(found[name]["mean"])
@@ -49,8 +50,11 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
     assert np.isfinite(found["bidirectional_gap"]["mean"])
     assert len(found["kl_per_dimension"]) == 3
     assert 0 <= found["active_units"] <= 3
-    both = found["aggregate_mutual_information"]["mean"] + found["aggregate_kl"]["mean"]
-    assert both == pytest.approx(found["kl_to_standard_normal"]["mean"], abs=0.3)
+    for one, other in (("lower", "upper"), ("upper", "lower")):
+        both = found[f"mutual_information_{one}"]["mean"] + found[f"aggregate_kl_{other}"]["mean"]
+        assert both == pytest.approx(found["kl_to_standard_normal"]["mean"], abs=0.3)
+    assert found["mutual_information_lower"]["mean"] <= found["mutual_information_upper"]["mean"]
+    assert found["aggregate_images"] == 1000
     bits = -found["log_likelihood"]["mean"] / (784 * np.log(2))
     assert found["bits_per_dim"]["mean"] == pytest.approx(bits)
     assert len(found["classifier"]) == 12

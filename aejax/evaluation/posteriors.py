@@ -32,49 +32,78 @@ def aggregate_log_prob(z: jax.Array, posterior: DiagonalGaussian) -> jax.Array:
     Exact for this data set, whose images are the only ones that there are. Of the distribution
     that they come from, it is too high at draws of these images' own posteriors.
     """
-    count, dim = posterior.mean.shape
+    count = len(posterior.mean)
 
     def of_one(z: jax.Array) -> jax.Array:
         return jax.nn.logsumexp(posterior.log_prob(z[None])) - jnp.log(count)
 
-    at_a_time = max(1, _MEMORY // (4 * count * dim))
-    return jax.lax.map(of_one, z, batch_size=at_a_time)
+    return jax.lax.map(of_one, z, batch_size=_at_a_time(posterior))
 
 
-class AggregateDraws(NamedTuple):
-    """At a draw of q(z|x) for each of M images, nats.
+class AggregateBounds(NamedTuple):
+    """At a draw of q(z|x) for each of M images, nats; the means bound what they are named after.
 
     Attributes:
-        mutual_information: log q(z|x) - log q(z), `[M]`: the mean is I_q(x; z).
-        marginal_kl: log q(z) - log p(z), `[M]`: the mean is KL(q(z) || p(z)).
+        information_lower: `[M]`, of I_q(x; z), at most log N.
+        information_upper: `[M]`, of I_q(x; z).
+        marginal_kl_lower: `[M]`, of KL(q(z) || p(z)); below 0 it says nothing.
+        marginal_kl_upper: `[M]`, of KL(q(z) || p(z)).
     """
 
-    mutual_information: jax.Array
-    marginal_kl: jax.Array
+    information_lower: jax.Array
+    information_upper: jax.Array
+    marginal_kl_lower: jax.Array
+    marginal_kl_upper: jax.Array
 
 
-def aggregate_draws(
+def aggregate_bounds(
     posterior: DiagonalGaussian, prior: Prior, key: jax.Array, draws: int
-) -> AggregateDraws:
-    """The two parts of the mean KL, by Monte Carlo.
+) -> AggregateBounds:
+    """Both parts of the mean KL, bounded from both sides by Monte Carlo.
 
-    Hoffman & Johnson 2016, "ELBO surgery": E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)).
-    The information is at most log N, and where it comes near that, it is the data set that is too
-    small: what is missing from it is in the marginal KL.
+    Hoffman & Johnson 2016, "ELBO surgery": E_x KL(q(z|x) || p(z)) = I_q(x; z) + KL(q(z) || p(z)),
+    where q(z) is the mean of q(z|x) over the distribution of images. N images alone do not give it.
+    Poole et al. 2019 (arXiv 1905.06922), structured bounds with a tractable encoder: with the mean
+    over all N in its place, the draw's own image among them, the information is bounded from below
+    (InfoNCE, never above log N); with the mean over the other N - 1, from above. The marginal KL is
+    what either leaves of the mean KL, which is itself an upper bound of both parts.
 
     Args:
-        posterior: q(z|x) over `[N, D]`, of all images.
+        posterior: q(z|x) over `[N, D]`, of all images, drawn independently.
         prior: p(z).
         key: a random key, used once.
         draws: M, from the posteriors of as many images, the first ones; no more than N.
 
     Raises:
-        ValueError: if `draws` is not within 1 and N.
+        ValueError: if there are fewer than two images, or `draws` is not within 1 and N.
     """
     count = len(posterior.mean)
+    if count < 2:
+        raise ValueError(f"{count} images leave no other image: give at least 2")
     if not 1 <= draws <= count:
         raise ValueError(f"draws {draws} is not within 1 and the {count} images")
     of_draws = DiagonalGaussian(*(a[:draws] for a in posterior))
     z = of_draws.sample(key)
-    log_q = aggregate_log_prob(z, posterior)
-    return AggregateDraws(of_draws.log_prob(z) - log_q, log_q - prior.log_prob(z))
+    of_all, of_others = _with_and_without_own(z, posterior)
+    log_q, log_p = of_draws.log_prob(z), prior.log_prob(z)
+    return AggregateBounds(log_q - of_all, log_q - of_others, of_others - log_p, of_all - log_p)
+
+
+def _with_and_without_own(z: jax.Array, posterior: DiagonalGaussian) -> tuple[jax.Array, jax.Array]:
+    """Log of the mean of q(z|x) over all images, and over those but the draw's own, `[M]` each."""
+    count = len(posterior.mean)
+
+    def of_one(draw: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        z, own = draw
+        of_each = posterior.log_prob(z[None])
+        others = jnp.where(jnp.arange(count) == own, -jnp.inf, of_each)
+        return (
+            jax.nn.logsumexp(of_each) - jnp.log(count),
+            jax.nn.logsumexp(others) - jnp.log(count - 1),
+        )
+
+    return jax.lax.map(of_one, (z, jnp.arange(len(z))), batch_size=_at_a_time(posterior))
+
+
+def _at_a_time(posterior: DiagonalGaussian) -> int:
+    return max(1, _MEMORY // (4 * posterior.mean.size))

@@ -15,7 +15,7 @@ from aejax.divergences import (
 from aejax.evaluation.classifier import train_classifier
 from aejax.evaluation.features import frechet_distance, kernel_distance
 from aejax.evaluation.mean import mean_and_error
-from aejax.evaluation.posteriors import active_units, aggregate_draws
+from aejax.evaluation.posteriors import active_units, aggregate_bounds
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy
 from aejax.latents import DiagonalGaussian
 from aejax.metrics import psnr, ssim
@@ -37,13 +37,17 @@ def evaluation_keys(seed: int) -> dict[str, jax.Array]:
 
 
 def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
-    """How the latent is used, and how near q(z) is to p(z); nats."""
+    """How the latent is used, and how near q(z) is to p(z); nats.
+
+    I(x; z) and KL(q(z) || p(z)) between bounds, which `aggregate_images` images give: the lower one
+    of the information is at most the log of their number.
+    """
     model = latent_variable_model(run)
     draw_key, code_key, prior_key, other_key = jax.random.split(key, 4)
     posterior = posteriors(run, test.images[:_PROBED])
     kl = np.asarray(gaussian_kl_per_dimension(*posterior))
     prior = model.prior(run.state.eval_params)
-    draws = aggregate_draws(posterior, prior, draw_key, min(_COMPARED, len(kl)))
+    bounds = aggregate_bounds(posterior, prior, draw_key, min(_COMPARED, len(kl)))
     some = DiagonalGaussian(*(a[:_COMPARED] for a in posterior))
     codes = some.sample(code_key)
     first, second = (prior.samples(k, len(codes)) for k in (prior_key, other_key))
@@ -52,8 +56,11 @@ def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
         "kl_to_standard_normal": mean_and_error(kl.sum(axis=-1))._asdict(),
         "kl_per_dimension": [float(v) for v in kl.mean(axis=0)],
         "active_units": int(active_units(posterior).sum()),
-        "aggregate_mutual_information": mean_and_error(draws.mutual_information)._asdict(),
-        "aggregate_kl": mean_and_error(draws.marginal_kl)._asdict(),
+        "aggregate_images": len(kl),
+        "mutual_information_lower": mean_and_error(bounds.information_lower)._asdict(),
+        "mutual_information_upper": mean_and_error(bounds.information_upper)._asdict(),
+        "aggregate_kl_lower": mean_and_error(bounds.marginal_kl_lower)._asdict(),
+        "aggregate_kl_upper": mean_and_error(bounds.marginal_kl_upper)._asdict(),
         "code_mmd": float(squared_mmd(codes, first, kernel)),
         "code_mmd_of_the_prior_itself": float(squared_mmd(second, first, kernel)),
     }
