@@ -4,21 +4,26 @@ import jax
 import jax.numpy as jnp
 
 from aejax.latents import LOG_2PI, DiagonalGaussian
+from aejax.traced import is_known
 
 
 def aggregate_log_probs(
-    z: jax.Array, posterior: DiagonalGaussian, images: int, mask: jax.Array | None = None
+    z: jax.Array,
+    posterior: DiagonalGaussian,
+    images: int | jax.Array,
+    mask: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log q(z) and log of the product of its marginals, by minibatch stratified sampling.
 
     Chen et al. 2018 (arXiv 1802.04942), appendix C.2: the density is unbiased over minibatches
-    drawn without replacement, its logarithm is not. (Their code has the weight of a draw's own
+    drawn without replacement, its logarithm is not: too high or too low, the more so the fewer the
+    images of the batch beside exp(I(x; z)). (Their code has the weight of a draw's own
     posterior in the first column instead of on the diagonal.)
 
     Args:
         z: `[B, D]`, a draw of each image's posterior.
         posterior: q(z|x) over `[B, D]` of the same images.
-        images: how many the data set has, N.
+        images: how many the data set has that the batch was drawn from, N.
         mask: `[B]`, False for rows at the end that only fill the batch.
 
     Returns:
@@ -29,7 +34,7 @@ def aggregate_log_probs(
     """
     if z.shape != posterior.mean.shape or z.ndim != 2:
         raise ValueError(f"z {z.shape} and the posterior {posterior.mean.shape} are not [B, D]")
-    if images < len(z):
+    if mask is None and is_known(images) and images < len(z):
         raise ValueError(f"images {images} is less than the batch's {len(z)}: give the data's size")
     if mask is not None:
         # A row that does not count may hold a NaN, which no weight of 0 takes away.
@@ -44,7 +49,7 @@ def aggregate_log_probs(
     return joint, jnp.sum(marginals, axis=-1)
 
 
-def _log_weights(rows: int, images: int, mask: jax.Array | None) -> jax.Array:
+def _log_weights(rows: int, images: int | jax.Array, mask: jax.Array | None) -> jax.Array:
     """`[draw, image]`: 1/N for its own, 1/M for M - 1 others and (N - M)/(NM) for the last."""
     count = jnp.asarray(rows) if mask is None else jnp.sum(mask)
     others = jnp.maximum(count - 1, 1).astype(jnp.float32)

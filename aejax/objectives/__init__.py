@@ -2,8 +2,9 @@
 
     loss_fn(params, extra, batch, key, step) -> (loss, (metrics, extra))
 
-`batch` is a dict with "image" `[B, H, W, C]` in [0, 1] and, in an evaluation's last batch, "mask"
-`[B]`, False for the rows that only fill it up. The loss and its named parts are nats per example.
+`batch` is a dict with "image" `[B, H, W, C]` in [0, 1] and, in an evaluation, "mask" `[B]`, False
+for the rows that only fill the last batch up, and "images", a scalar, how many images the data set
+has. The loss and its named parts are nats per example.
 """
 
 from aejax.objectives.aggregate import beta_tcvae, info_vae, wae_mmd

@@ -84,7 +84,7 @@ def beta_tcvae(model: LatentVariableModel, *, beta: float, images: int) -> LossF
     Args:
         model: its prior must be N(0, I).
         beta: the weight of the total correlation.
-        images: how many the training set has.
+        images: how many the training set has; of another data set, the batch says it as "images".
 
     Returns:
         A `LossFn` with the metrics of `vae`, its KL sampled, and `mutual_information`,
@@ -97,7 +97,8 @@ def beta_tcvae(model: LatentVariableModel, *, beta: float, images: int) -> LossF
         x, mask = batch["image"], batch.get("mask")
         posterior = model.encode(params, x)
         z = posterior.sample(key)
-        log_q, log_product = aggregate_log_probs(z, posterior, images, mask)
+        of_data = batch.get("images", images)
+        log_q, log_product = aggregate_log_probs(z, posterior, of_data, mask)
         parts = {
             "mutual_information": posterior.log_prob(z) - log_q,
             "total_correlation": log_q - log_product,

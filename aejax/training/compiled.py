@@ -123,7 +123,7 @@ def evaluate_batches(
         batch = take(arrays, index)
         size = len(batch["image"])
         position = (offset + index) * size + jnp.arange(size)
-        batch = batch | {"mask": position < num_images}
+        batch = batch | {"mask": position < num_images, "images": jnp.int32(num_images)}
         metrics = eval_step(state, batch, evaluation_key(state.key, offset + index))
         return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
 
