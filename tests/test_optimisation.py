@@ -1,9 +1,11 @@
 """The flags around an optimiser, against Optax's own, and from the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from aejax import likelihoods, models, nets
 from aejax.data.dataset import ImageDataset
 from aejax.experiments import adversarial, vae
 from aejax.nets.compute import Computed
+from aejax.runs.objectives import Sampled
 from aejax.runs.optimisation import optimised
 from aejax.runs.run import build_recipe, initial_state, load_run
 
@@ -59,6 +62,56 @@ def test_it_is_optax_s_own(fields, expected):
     if fields:
         unlike = jax.tree.leaves(jax.tree.map(jnp.allclose, after(flags(**fields)), after(flags())))
         assert not all(unlike) or "skip_above" in fields
+
+
+def decayed(config):
+    """The parameters, by name, that decay moves where there is no gradient."""
+    recipe = config.build_for((4, 4, 1), 64)
+    params = jax.tree.map(jnp.ones_like, recipe.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1))))
+    optimizer = optimised(recipe, config, 4).optimizer
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(still, optimizer.init(params), params)
+    moved = jax.tree_util.tree_leaves_with_path(updates)
+    names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in moved}
+    return names, {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, update in moved
+        if np.any(np.asarray(update))
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"prior": "mixture"}, {"prior/mean", "prior/log_sigma", "prior/logits"}),
+        ({"prior": "vampprior"}, {"prior/pseudo_inputs"}),
+        ({"likelihood": "gaussian_learned"}, {"decoder/log_sigma"}),
+        ({"net": "conv", "channels": (2,), "hidden": ()}, set()),
+    ],
+)
+def test_weight_decay_is_of_kernels_alone(fields, kept):
+    small = {"hidden": (3,), "batch_size": 8, "components": 2, "weight_decay": 0.1}
+    names, moved = decayed(vae.Config(**(small | {"objective": Sampled()} | fields)))
+    assert kept <= names - moved
+    assert moved == {name for name in names if name.endswith("/kernel")} != set()
+
+
+def test_embeddings_do_not_decay():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, tokens):
+            return nn.Dense(2)(nn.LayerNorm()(nn.Embed(5, 3)(tokens)))
+
+    params = Net().init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    config = vae.Config(weight_decay=0.1, learning_rate=1.0)
+    plain = dataclasses.replace(config.build_for((4, 4, 1), 64), optimizer=optax.sgd(0.0))
+    optimizer = optimised(plain, config, 4).optimizer
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    chex.assert_trees_all_equal(updates["Embed_0"], zero["Embed_0"])
+    chex.assert_trees_all_close(
+        updates["Dense_0"]["kernel"], -0.1 * params["Dense_0"]["kernel"], rtol=1e-6
+    )
 
 
 SMALL = ("--hidden", "16", "--batch-size", "400", "--epochs", "2")

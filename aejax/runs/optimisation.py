@@ -5,7 +5,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from aejax.errors import UsageError
@@ -79,7 +78,10 @@ def check_optimisation(config: "Config") -> None:
 
 
 def _kernels(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+    """Which parameters decay: those that Flax calls "kernel", whatever else has two axes."""
+    return jax.tree.map_with_path(
+        lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params
+    )
 
 
 def _refuse(config: "Config") -> None:
