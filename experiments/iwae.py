@@ -67,9 +67,7 @@ class Config(BaseConfig):
         vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
         model = models.functions(vae)
         functions = models.latent_variable_model(vae, likelihood)
-        training = Training(
-            self.steps(train_images), train_images, self.batch_size // self.accumulate
-        )
+        training = Training(self.steps(train_images), train_images, self.batch_size)
         loss_fn = self.objective.loss(functions, training)
         rate = ladder(self.epochs, train_images // self.batch_size, self.learning_rate)
         return Recipe(

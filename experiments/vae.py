@@ -53,9 +53,7 @@ class Config(ArchitectureConfig):
         vae = models.VAE(encoder, decoder, self.latent_dim, self.p_z(image_shape))
         likelihood, model = self.p_x(), models.functions(vae)
         functions = models.latent_variable_model(vae, likelihood)
-        training = Training(
-            self.steps(train_images), train_images, self.batch_size // self.accumulate
-        )
+        training = Training(self.steps(train_images), train_images, self.batch_size)
         has_density = self.objective.has_kl and likelihood.normalised
         return Recipe(
             init=model.init,

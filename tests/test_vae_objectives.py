@@ -17,6 +17,7 @@ from aejax.runs import config as configs
 from aejax.runs.commands import main
 from aejax.runs.flags import parse
 from aejax.runs.objectives import OBJECTIVES, Elbo, Geco, Iwae, Sampled
+from aejax.runs.run import build_recipe
 from aejax.training.state import TrainState
 from aejax.training.step import make_train_step
 
@@ -154,8 +155,19 @@ def test_objectives_over_pairs_train_and_are_evaluated(name, capsys):
 
 
 def test_batches_of_one_have_no_mmd():
-    with pytest.raises(ValueError, match="part, of 1 has no pairs of codes"):
+    with pytest.raises(ValueError, match="a batch of 1 has no pairs of codes"):
         vae.Config(objective=OBJECTIVES["wae_mmd"](), batch_size=1).build_for((4, 4, 1), 64)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_accumulation_is_refused_where_it_would_be_another_objective(name):
+    config = vae.Config(objective=OBJECTIVES[name](), accumulate=4, **SMALL)
+    if name not in ("capacity", "free_bits", "info_vae", "wae_mmd", "beta_tcvae"):
+        assert build_recipe(config, (4, 4, 1), 64).accumulate == 4
+        return
+    with pytest.raises(UsageError, match="--accumulate 4 would train another") as error:
+        build_recipe(config, (4, 4, 1), 64)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["warm_up", "cyclical", "capacity"])

@@ -1,5 +1,7 @@
 """Builders of a `LossFn`: the one place where losses are averaged over the batch.
 
+Most are means over the examples; the others say so by being a `WholeBatch`.
+
     loss_fn(params, extra, batch, key, step) -> (loss, (metrics, extra))
 
 `batch` is a dict with "image" `[B, H, W, C]` in [0, 1] and, in an evaluation, "mask" `[B]`, False
@@ -18,11 +20,13 @@ from aejax.objectives.importance import (
 )
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
 from aejax.objectives.reconstruction import autoencoder, dynamically_binarized, penalised
+from aejax.objectives.whole_batch import WholeBatch
 
 __all__ = [
     "Batch",
     "LossFn",
     "Metrics",
+    "WholeBatch",
     "autoencoder",
     "batch_mean",
     "beta_tcvae",

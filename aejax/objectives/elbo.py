@@ -1,6 +1,7 @@
 """The evidence lower bound with the KL in closed form, and losses that charge it otherwise."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from aejax.divergences import gaussian_kl_per_dimension
 from aejax.latents import DiagonalGaussian
 from aejax.objectives.kl_charges import Charge, weighted
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+from aejax.objectives.whole_batch import WholeBatch, mean_over
 
 
 def vae(
@@ -32,7 +34,7 @@ def vae(
     Returns:
         A `LossFn` with metrics `loss`, `reconstruction` (-E log p(x|z), one draw), `kl`, `elbo`.
     """
-    return charged_vae(apply_fn, log_prob, weighted(beta))
+    return _charged(apply_fn, log_prob, weighted(beta), None)
 
 
 def charged_vae(
@@ -40,7 +42,10 @@ def charged_vae(
     log_prob: Callable[[Any, jax.Array], jax.Array],
     charge: Charge,
 ) -> LossFn:
-    """The reconstruction error and what `charge` makes of the KL.
+    """The reconstruction error and what `charge` makes of the KL of the batch.
+
+    The charge of a mean is not the mean of charges: the loss is one of the whole batch. (For
+    `weighted`, of which it is, take `vae`.)
 
     Args:
         apply_fn: (variables, images, key) -> (decoder outputs, posterior with mean and log_sigma).
@@ -48,7 +53,20 @@ def charged_vae(
         charge: one of `aejax.objectives.kl_charges`.
 
     Returns:
-        A `LossFn` with the metrics of `vae`.
+        A `WholeBatch` with the metrics of `vae`.
+    """
+    return WholeBatch(partial(_charged, apply_fn, log_prob, charge))
+
+
+def _charged(
+    apply_fn: Callable[..., Any],
+    log_prob: Callable[[Any, jax.Array], jax.Array],
+    charge: Charge,
+    axis_name: str | None,
+) -> LossFn:
+    """The loss with the KL averaged over the batch, and over the axis that the batch is split over.
+
+    A linear charge needs no axis: the mean of its losses is the loss.
     """
 
     def loss_fn(
@@ -57,7 +75,7 @@ def charged_vae(
         outputs, posterior = apply_fn({"params": params, **extra}, batch["image"], key)
         mask = batch.get("mask")
         reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
-        kl = mean_kl(posterior, mask)
+        kl = mean_over(axis_name, mean_kl(posterior, mask))
         loss = reconstruction + charge(kl, step)
         return loss, (elbo_metrics(loss, reconstruction, jnp.sum(kl)), extra)
 

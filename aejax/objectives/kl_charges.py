@@ -2,7 +2,7 @@
 
     charge(kl, step) -> nats
 
-`kl` `[D]` is the KL of each latent dimension, in nats, averaged over the batch. Schedules are
+`kl` `[D]` is the KL of each latent dimension, in nats, averaged over the whole batch. Schedules are
 Optax's: functions of the step.
 """
 

@@ -1,11 +1,13 @@
 """The reconstruction error, and what is put around a loss: a penalty, binary images."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives.whole_batch import around
 
 
 def autoencoder(
@@ -58,7 +60,12 @@ def penalised(
     Returns:
         A `LossFn` with the further metric `penalty`, not weighed.
     """
+    return around(loss_fn, partial(_penalised, penalty=penalty, weight=weight))
 
+
+def _penalised(
+    loss_fn: LossFn, penalty: Callable[[Any, jax.Array, jax.Array], jax.Array], weight: float
+) -> LossFn:
     def penalised_loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
@@ -77,7 +84,10 @@ def dynamically_binarized(loss_fn: LossFn) -> LossFn:
     Dynamic binarisation, as in Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.
     Images that are binary already stay as they are.
     """
+    return around(loss_fn, _dynamically_binarized)
 
+
+def _dynamically_binarized(loss_fn: LossFn) -> LossFn:
     def binarized_loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:

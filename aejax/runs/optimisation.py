@@ -8,6 +8,7 @@ import jax
 import optax
 
 from aejax.errors import UsageError
+from aejax.objectives import WholeBatch
 from aejax.runs.recipe import Recipe
 from aejax.traced import is_known
 from aejax.training.skipping import skip_outliers
@@ -33,11 +34,17 @@ def optimised(recipe: Recipe, config: "Config", steps: int) -> Recipe:
     schedule, and the skipping of outliers around it all.
 
     Raises:
-        ValueError: if a flag is given where the recipe has a step of its own.
+        ValueError: if a flag is given where the recipe has a step of its own, or its loss is no
+            mean over the images and would be accumulated.
     """
     if recipe.train_step is not None:
         _refuse(config)
         return recipe
+    if config.accumulate > 1 and isinstance(recipe.loss_fn, WholeBatch):
+        raise ValueError(
+            f"--accumulate {config.accumulate} would train another objective, the loss of this one "
+            "being no mean over the images: leave it out, or give a smaller --batch-size"
+        )
     pieces = [recipe.optimizer]
     if config.clip_norm is not None:
         pieces.insert(0, optax.clip_by_global_norm(config.clip_norm))

@@ -23,7 +23,7 @@ def accumulated(gradient: Gradient, parts: int) -> Gradient:
     """The mean of `gradient` over `parts` equal parts of the batch.
 
     Of a loss that is a mean over the images, that is the batch's own gradient; each part draws its
-    own noise. What looks at pairs of images (MMD, total correlation) looks at those of a part.
+    own noise. Of another it is not: see `aejax.objectives.WholeBatch`.
 
     Args:
         gradient: (params, extra, batch, key, step) -> (gradient, (metrics, extra)).

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aejax.objectives import Batch, LossFn, Metrics
+from aejax.objectives import Batch, LossFn, Metrics, WholeBatch
 from aejax.training import skipping
 from aejax.training.accumulation import accumulated
 from aejax.training.state import TrainState, evaluation_key, step_key
@@ -29,7 +29,8 @@ def make_train_step(
 
     Without `axis_name` the step is a global view: jit it, over sharded arrays if you like. With
     it, the step averages loss, gradients and metrics over that mapped axis, for `jax.pmap` and
-    `jax.shard_map`, and each device draws its own noise. Donate the state only.
+    `jax.shard_map`, and each device draws its own noise. Donate the state only. A loss that is no
+    mean over the examples, a `WholeBatch`, is still that of the whole batch.
 
     Args:
         loss_fn: see `aejax.objectives`.
@@ -38,7 +39,17 @@ def make_train_step(
         ema_decay: d of the average, where the state has an `ema`; see `debiased_rate`.
         accumulate: into how many parts, one after the other, the batch is shared out to take its
             gradient in less memory; see `accumulated`.
+
+    Raises:
+        ValueError: if a `WholeBatch` is to be accumulated.
     """
+    if isinstance(loss_fn, WholeBatch):
+        if accumulate > 1:
+            raise ValueError(
+                f"accumulate {accumulate} would train another objective: this loss is no mean over "
+                "the examples; leave it at 1 and take a smaller batch, or more devices"
+            )
+        loss_fn = loss_fn.over(axis_name)
 
     def mean_over_axis(tree: Any) -> Any:
         if axis_name is None:

@@ -63,6 +63,5 @@ def has_pairs(training: Training) -> None:
     """Raises a `ValueError` for batches of one image, of which an MMD is not defined."""
     if training.batch_size < 2:
         raise ValueError(
-            f"a batch, or its part, of {training.batch_size} has no pairs of codes: give a larger "
-            "--batch-size, or a smaller --accumulate"
+            f"a batch of {training.batch_size} has no pairs of codes: give a larger --batch-size"
         )

@@ -25,7 +25,7 @@ class Elbo(Objective):
 
     def loss(self, model: LatentVariableModel, training: Training) -> LossFn:
         not_negative("--beta", self.beta)
-        return _charged(model, kl_charges.weighted(self.beta))
+        return objectives.vae(*_apply(model), beta=self.beta)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,8 @@ class WarmUp(Objective):
         not_negative("--beta", self.beta)
         share("--rise", self.rise)
         steps = max(1, round(self.rise * training.steps))
-        return _charged(model, kl_charges.weighted(optax.linear_schedule(0.0, self.beta, steps)))
+        beta = optax.linear_schedule(0.0, self.beta, steps)
+        return objectives.vae(*_apply(model), beta=beta)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Cyclical(Objective):
         not_negative("--beta", self.beta)
         share("--rise", self.rise)
         beta = schedules.cyclical(self.beta, training.steps, self.cycles, self.rise)
-        return _charged(model, kl_charges.weighted(beta))
+        return objectives.vae(*_apply(model), beta=beta)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
