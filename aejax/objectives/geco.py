@@ -23,9 +23,16 @@ def geco(
 ) -> LossFn:
     """KL plus a multiplier times the constraint -E log p(x|z) - tolerance <= 0.
 
-    Rezende & Viola 2018 (arXiv 1810.00597), algorithm 1: the multiplier grows by a factor
+    After algorithm 1 of Rezende & Viola 2018 (arXiv 1810.00597): the multiplier grows by a factor
     exp(rate x constraint) a step, by the constraint's moving average. It is kept in
-    `extra["geco"]`, which begins as `geco_extra()`.
+    `extra["geco"]`, which begins as `geco_extra()`. What is not theirs: their average begins as the
+    first batch's constraint, ours at 0 and divided by 1 - 0.99^steps, as Adam's, so that the first
+    batch is not kept longer than the others; the logarithm of the multiplier stays within that of
+    a million; and the value of the loss has the batch's constraint where theirs has the average,
+    with the same gradient.
+
+    The update is linear in the constraint, so that over a mapped axis, and accumulated, it is that
+    of the whole batch (within the multiplier's limits).
 
     Args:
         apply_fn: (variables, images, key) -> (decoder outputs, posterior with mean and log_sigma).
