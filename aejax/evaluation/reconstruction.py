@@ -1,4 +1,4 @@
-"""How close restored images are to the clean ones, and filters to compare a denoiser with."""
+"""How close restored images are to the clean ones."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +6,8 @@ import numpy as np
 from aejax.metrics import psnr, ssim
 
 _EPSILON = 1e-7  # Keras's: a pixel that is surely 0 or 1, and wrong, costs 16 nats and not infinity
+
+BETTER = {"bce_per_pixel": min, "psnr": max, "ssim": max}  # which of two values of a metric is
 
 
 def bce_per_pixel(restored: np.ndarray, clean: np.ndarray) -> np.ndarray:
@@ -47,20 +49,3 @@ def check_window(image_shape: tuple[int, int, int]) -> None:
             f"images of {height}x{width} are smaller than SSIM's 11x11 window: "
             "choose a --dataset of larger ones"
         )
-
-
-def filtered(noisy: np.ndarray, noise_mean: float) -> dict[str, np.ndarray]:
-    """Restorations of `[N, H, W, C]` without learning, by name, each in [0, 1].
-
-    `noisy` itself; `less_mean`, the noise's mean subtracted; `median`, a 3 x 3 median filter, and
-    `gaussian`, a Gaussian one of standard deviation 1 pixel, the mean subtracted from both. The
-    mean comes off after filtering: clipping first would make the background brighter.
-    """
-    from scipy import ndimage
-
-    guesses = {
-        "less_mean": noisy,
-        "median": ndimage.median_filter(noisy, size=(1, 3, 3, 1)),
-        "gaussian": ndimage.gaussian_filter(noisy, sigma=(0, 1, 1, 0)),
-    }
-    return {"noisy": noisy} | {k: np.clip(v - noise_mean, 0, 1) for k, v in guesses.items()}
