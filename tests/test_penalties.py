@@ -55,6 +55,22 @@ def test_k_units_are_kept_and_they_are_the_largest():
         np.testing.assert_array_equal(np.flatnonzero(row), np.sort(np.argsort(whole)[-3:]))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_of_equal_units_just_k_are_kept_and_carry_the_gradient(dtype):
+    x = jnp.ones((3, 2, 2, 1), dtype)
+    net = KSparseEncoder(10, 4)
+    kernel = jnp.asarray([[1, 2, 2, 2, 2, 2, 2, 0, 3, 1]] * 4, dtype)
+    variables = {"params": {"Dense_0": {"kernel": kernel, "bias": jnp.zeros(10, dtype)}}}
+    code, pull = jax.vjp(lambda v: net.apply(v, x), variables)
+    assert code.dtype == dtype
+    kept = np.asarray(code[0] != 0)
+    np.testing.assert_array_equal(np.sort(code[0])[-4:], [8, 8, 8, 12])
+    assert kept.sum() == 4
+    (gradient,) = pull(jnp.ones_like(code))
+    # Each of the three images adds 1 to the bias's gradient of a unit that it keeps.
+    np.testing.assert_array_equal(gradient["params"]["Dense_0"]["bias"], 3 * kept)
+
+
 def test_a_penalty_is_weighed_and_reported():
     def plain(params, extra, batch, key, step):
         return jnp.float32(2), ({"loss": jnp.float32(2)}, extra)

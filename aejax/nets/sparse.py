@@ -19,8 +19,9 @@ class KSparseEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         units = nn.Dense(self.features, kernel_init=GLOROT)(x.reshape(len(x), -1))
-        least = jax.lax.top_k(units, self.k)[0][:, -1:]
-        return jnp.where(units >= least, units, 0)
+        # By place, not by value: among equal units, which bfloat16 often has, just k are kept.
+        largest, places = jax.lax.top_k(units, self.k)
+        return jnp.put_along_axis(jnp.zeros_like(units), places, largest, axis=-1, inplace=False)
 
 
 class SigmoidEncoder(nn.Module):
