@@ -159,6 +159,30 @@ def functions(model: Autoencoder | VAE) -> ModelFunctions:
     )
 
 
+def tied(model: ModelFunctions) -> ModelFunctions:
+    """An autoencoder of one dense layer each way, its decoder's kernel the encoder's transposed.
+
+    The parameters are those of `model`, an `Autoencoder` of such layers, less the decoder's kernel.
+    """
+
+    def init(key: jax.Array, x: jax.Array) -> Any:
+        params = model.init(key, x)
+        return params | {"decoder": {"Dense_0": {"bias": params["decoder"]["Dense_0"]["bias"]}}}
+
+    def whole(params: Any) -> Any:
+        kernel = params["encoder"]["Dense_0"]["kernel"].T
+        return params | {"decoder": {"Dense_0": params["decoder"]["Dense_0"] | {"kernel": kernel}}}
+
+    return ModelFunctions(
+        init=init,
+        apply=lambda variables, *args: model.apply(
+            {**variables, "params": whole(variables["params"])}, *args
+        ),
+        encode=lambda params, x: model.encode(whole(params), x),
+        decode=lambda params, z: model.decode(whole(params), z),
+    )
+
+
 def latent_variable_model(model: VAE, likelihood: Likelihood) -> LatentVariableModel:
     """What bounds and evaluations need of a VAE and its likelihood."""
     pure = functions(model)

@@ -1,8 +1,10 @@
 """Dense autoencoders with a code of 32: simple, sparse, k-sparse, deep, contractive.
 
 Chollet 2016, "Building autoencoders in Keras" (simple, l1, deep); Makhzani & Frey 2013
-(k_sparse); Rifai et al. 2011 (contractive). PCA of as many dimensions stands beside each.
-Published for MNIST, nats a pixel: simple 0.09, l1 0.10, deep 0.08.
+(k_sparse); Rifai et al. 2011, "Contractive auto-encoders" (contractive, whose decoder has the
+encoder's weights, transposed). PCA of as many dimensions stands beside each. Published for MNIST,
+nats a pixel: simple 0.09, l1 0.10, deep 0.08. What a heavier --contraction does, contraction.py
+measures and draws.
 
 Command:   python experiments/sparse_autoencoder.py --kind l1
            python experiments/sparse_autoencoder.py --kind deep --epochs 100
@@ -17,12 +19,14 @@ from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives, penalties
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import ImageDataset, as_float
+from aejax.evaluation.contraction import jacobian_norms, moved_by_noise
 from aejax.evaluation.probes import knn_accuracies, pca_codes
 from aejax.figures.codes import activity_histogram, tsne
 from aejax.nets.layers import num_elements
@@ -32,6 +36,7 @@ from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 from aejax.traced import is_known
 
 
@@ -47,8 +52,8 @@ class Config(CommonConfig):
     """Images a step."""
     kind: Literal["simple", "l1", "k_sparse", "deep", "contractive", "deep_contractive"] = "simple"
     """simple: a ReLU code; l1: charged for its activity; k_sparse: its k largest units; deep:
-    128-64 before it; contractive: a sigmoid code charged for its Jacobian, exactly;
-    deep_contractive: deep, charged for an estimate of its Jacobian."""
+    128-64 before it; contractive: a sigmoid code charged for its Jacobian, exactly, tied weights,
+    20 times the learning rate; deep_contractive: deep, charged for an estimate of its Jacobian."""
     latent_dim: int = 32
     """Dimensions of the code."""
     k: int = 8
@@ -70,11 +75,12 @@ class Config(CommonConfig):
         encoder = self.computed(encoders.get(self.kind, lambda: dense)())
         decoder = self.computed(nets.MLPDecoder(tuple(reversed(hidden)), image_shape))
         model = models.functions(models.Autoencoder(encoder, decoder))
+        model = models.tied(model) if self.kind == "contractive" else model
         loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
         return Recipe(
             init=model.init,
             loss_fn=self.held_down(loss_fn, model, image_shape),
-            optimizer=optax.adam(self.learning_rate),
+            optimizer=optax.adam(self.rate()),
             encode=model.encode,
             decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
             sample_prior=None,
@@ -82,6 +88,14 @@ class Config(CommonConfig):
             headline=headlines.reconstruction,
             results=results,
         )
+
+    def rate(self) -> float:
+        """Adam's learning rate for this kind.
+
+        The weights of a tied sigmoid layer grow some ten times as large as a ReLU layer's: its
+        units lie in [0, 1] and the logits of a pixel do not.
+        """
+        return self.learning_rate * (20 if self.kind == "contractive" else 1)
 
     def check(self) -> None:
         """Raises a `ValueError` for a size or a charge that makes no sense."""
@@ -123,7 +137,7 @@ class Config(CommonConfig):
 
 
 def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
-    """The model's error beside PCA's at equal code size, and how busy its code is."""
+    """The model's error beside PCA's at equal code size; how busy and how steady its code is."""
     images = test.images[:10_000] / np.float32(255)
     codes, test_codes = run.encode(train.images[:10_000]), run.encode(test.images[:10_000])
     pca, test_pca, restored = pca_codes(train.images[:10_000], test.images[:10_000], codes.shape[1])
@@ -132,7 +146,20 @@ def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, floa
         "squared_error_per_pixel_of_pca": float(np.mean((restored - images) ** 2)),
         "mean_activation": float(np.mean(np.abs(test_codes))),
         "share_of_zeros": float(np.mean(test_codes == 0)),
+        **steadiness(run, test),
     } | knn_accuracies({"": (codes, test_codes), "_of_pca": (pca, test_pca)}, train, test)
+
+
+def steadiness(run: Run, test: ImageDataset) -> dict[str, float]:
+    """How far the code moves with the image: see `aejax.evaluation.contraction`."""
+    encode = partial(run.recipe.encode, run.state.eval_params)
+    x = as_float(jnp.asarray(test.images[:1000]))
+    norms = jax.jit(partial(jacobian_norms, encode))(x)
+    key = seed_stream(run.config.seed, "results")
+    return {
+        "jacobian_norm": float(jnp.mean(norms)),
+        "code_moved_by_noise": float(jax.jit(partial(moved_by_noise, encode))(x, key)),
+    }
 
 
 def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:

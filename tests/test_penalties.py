@@ -1,5 +1,8 @@
 """Penalties against the explicit Jacobian; the encoders and the script that use them."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 import aejax
 from aejax import nets, objectives, penalties
+from aejax.evaluation import contraction
 from aejax.experiments import sparse_autoencoder
 from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
 
@@ -102,6 +106,71 @@ def test_every_kind_trains(kind, tmp_path):
     assert ("penalty" in run.metrics) == (kind != "k_sparse")
     names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
     assert names == {"activity", "curves", "reconstructions", "tsne", "units"}
+
+
+def test_the_jacobians_norm_is_that_of_the_explicit_jacobian():
+    x = jax.random.normal(jax.random.key(0), (5, 3, 2, 1))
+    net = nets.MLPEncoder((8, 4))
+    variables = net.init(jax.random.key(1), x)
+    encode = lambda x: net.apply(variables, x)  # noqa: E731
+    found = contraction.jacobian_norms(encode, x)
+    np.testing.assert_allclose(found**2, explicit_norms(encode, x), rtol=1e-5)
+
+
+def test_noise_moves_a_linear_code_by_its_jacobian_whatever_its_scale():
+    x = jax.random.normal(jax.random.key(0), (4000, 4, 1, 1))
+    kernel = jax.random.normal(jax.random.key(1), (4, 3))
+
+    def moved(scale):
+        encode = lambda x: scale * x.reshape(len(x), -1) @ kernel  # noqa: E731
+        return float(contraction.moved_by_noise(encode, x, jax.random.key(2), 0.3))
+
+    # x has unit covariance, so codes and what noise adds have covariances that are proportional.
+    assert moved(1.0) == pytest.approx(0.3, rel=0.03)
+    assert moved(1e-3) == pytest.approx(moved(1.0), rel=1e-4)
+
+
+def test_the_tied_decoder_is_the_encoders_transpose():
+    recipe = sparse_autoencoder.Config(kind="contractive").build((4, 3, 1))
+    x = jax.random.uniform(jax.random.key(1), (5, 4, 3, 1))
+    params = recipe.init(jax.random.key(0), x)
+    kernel = params["encoder"]["Dense_0"]["kernel"]
+    assert jax.tree.map(jnp.shape, params["decoder"]) == {"Dense_0": {"bias": (12,)}}
+    params["decoder"]["Dense_0"]["bias"] = jnp.arange(12.0)
+    code = jax.nn.sigmoid(x.reshape(5, 12) @ kernel)
+    expected = jax.nn.sigmoid(code @ kernel.T + jnp.arange(12.0)).reshape(x.shape)
+    np.testing.assert_allclose(recipe.encode(params, x), code, rtol=1e-5)
+    np.testing.assert_allclose(recipe.decode(params, code), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_contraction_contracts_and_costs_little_at_its_default(tmp_path):
+    found = {}
+    for weight in (0.1, 1.0):
+        workdir = str(tmp_path / str(weight))
+        run = aejax.run(
+            sparse_autoencoder.Config(kind="contractive", contraction=weight, workdir=workdir)
+        )
+        found[weight] = json.loads((run.workdir / "results.json").read_text()) | run.metrics
+    assert found[0.1]["reconstruction"] < 120  # the mean image: 207
+    for name in ("jacobian_norm", "code_moved_by_noise"):
+        assert found[1.0][name] < 0.9 * found[0.1][name]
+
+
+@pytest.mark.slow
+def test_the_curve_of_a_sweep(start):
+    sweep = ["--kind", "contractive", "--sweep", "contraction=0.1:10:log:2", "--workdir", "p"]
+    done = start("sparse_autoencoder.py", *sweep, "--population", "seeds=2", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    done = start("contraction.py", "--run", "p", "--workdir", "out")
+    assert done.returncode == 0, done.stderr
+    assert Path("out/contraction.png").exists()
+    found = json.loads(Path("out/table.json").read_text())
+    assert found["seeds"] == [0, 1]
+    assert list(found["table"]) == ["weight 0.1", "weight 10"]
+    done = start("contraction.py", "--run", "out")
+    assert done.returncode == 2
+    assert "--run out holds no population" in done.stderr
 
 
 @pytest.mark.parametrize("k", [0, 33])
