@@ -15,12 +15,13 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 from aejax import figures, models, nets, objectives
 from aejax.data.dataset import ImageDataset, as_float
@@ -28,12 +29,14 @@ from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy, pca_codes
 from aejax.likelihoods import bernoulli_log_prob
-from aejax.runs import directory as files
+from aejax.runs import seed_table
+from aejax.runs.config import check_seed
 from aejax.runs.flags import one_line_errors, parse
+from aejax.runs.seed_table import SeedTable
+from aejax.streams import seed_stream
 from aejax.training.loop import check_batch_size, fit
 from aejax.training.state import TrainState
 
-Table = dict[str, dict[int, dict[str, float]]]
 COLUMNS = {
     "linear_probe": "linear probe",
     "knn": "5 nearest neighbours",
@@ -59,6 +62,12 @@ class Training:
     """Adam's learning rate."""
     seed: int = 0
     """Seed of parameters, shuffling and noise."""
+    seeds: int = 1
+    """How many seeds, from --seed on; the table shows their mean and range."""
+
+    def each_seed(self) -> "list[Self]":
+        """These flags for each of the seeds alone."""
+        return [dataclasses.replace(self, seed=self.seed + i, seeds=1) for i in range(self.seeds)]
 
     def load(self) -> tuple[ImageDataset, ImageDataset]:
         """The training and the test images, with labels.
@@ -72,8 +81,10 @@ class Training:
             raise UsageError(f"--learning-rate {self.learning_rate} is not a positive number")
         if not all(width > 0 for width in self.hidden):
             raise UsageError(f"--hidden {self.hidden} has a width that is not positive")
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"--seed {self.seed} is not within 0 and 2^32 - 1")
+        if self.seeds < 1:
+            raise UsageError(f"--seeds {self.seeds} is not positive")
+        for seed in (self.seed, self.seed + self.seeds - 1):
+            check_seed(seed)
         train, test = (load_dataset(self.dataset, s, self.data_dir) for s in ("train", "test"))
         check_batch_size(self.batch_size, len(train), 1)
         if not train.labelled:
@@ -109,10 +120,11 @@ def fitted(
 ) -> Any:
     """The model's parameters after training on `data`."""
     optimizer = optax.adam(training.learning_rate)
-    init_key, key = jax.random.split(jax.random.key(training.seed))
-    params = jax.jit(model.init)(init_key, jnp.zeros((1, *data.image_shape)))
+    params = jax.jit(model.init)(
+        seed_stream(training.seed, "parameters"), jnp.zeros((1, *data.image_shape))
+    )
     state, _ = fit(
-        TrainState.create(params, optimizer, key),
+        TrainState.create(params, optimizer, seed_stream(training.seed, "state")),
         loss_fn,
         optimizer,
         data,
@@ -177,8 +189,10 @@ def measure(embedded: Embedded, train: ImageDataset, test: ImageDataset) -> dict
     }
 
 
-def compare(arguments: Arguments, train: ImageDataset, test: ImageDataset) -> Table:
-    """The table: by method, by size; probes see the first 10,000 images of each split."""
+def compare(
+    arguments: Arguments, train: ImageDataset, test: ImageDataset
+) -> dict[str, dict[str, float]]:
+    """The table of one seed, a row a method and size; probes see 10,000 images of each split."""
     some, test = train.first(10_000), test.first(10_000)
     ways: dict[str, Callable[[int], Embedded]] = {
         "PCA": lambda size: by_pca(size, some, test),
@@ -190,20 +204,28 @@ def compare(arguments: Arguments, train: ImageDataset, test: ImageDataset) -> Ta
         ),
     }
     return {
-        name: {size: measure(way(size), some, test) for size in arguments.dimensions}
+        row_name(name, size): measure(way(size), some, test)
+        for size in arguments.dimensions
         for name, way in ways.items()
     }
 
 
-def lines(table: Table) -> list[str]:
-    """The table as text, sizes together."""
-    text = ["dimensions  method      " + "".join(f"{title:>24}" for title in COLUMNS.values())]
-    for size in next(iter(table.values())):
-        for name, rows in table.items():
-            row = rows[size]
-            cells = f"{row['linear_probe']:24.3f}{row['knn']:24.3f}{row['squared_error']:24.4f}"
-            text.append(f"{size:<12d}{name:12s}{cells}")
-    return text
+def row_name(method: str, size: int) -> str:
+    """The name of a table's row."""
+    return f"{method}, {size}"
+
+
+def picture(table: SeedTable, dimensions: tuple[int, ...]) -> Figure:
+    """The accuracies over the size of the code, a line a method."""
+    sizes = sorted(dimensions)
+    methods = dict.fromkeys(name.rpartition(", ")[0] for name in table)
+    panels = {
+        f"accuracy, {COLUMNS[column]}": {
+            method: [table[row_name(method, size)][column] for size in sizes] for method in methods
+        }
+        for column in ("linear_probe", "knn")
+    }
+    return figures.lines(panels, sizes, "dimensions of the code", logarithmic=True)
 
 
 def main() -> None:
@@ -212,20 +234,12 @@ def main() -> None:
         arguments = parse(Arguments, "embedding.py", sys.argv[1:])
         train, test = arguments.load()
         check_dimensions("--dimensions", arguments.dimensions, train)
-        table = compare(arguments, train, test)
-        print("\n".join(lines(table)))
+        every = arguments.each_seed()
+        table = seed_table.over_seeds(compare(one, train, test) for one in every)
+        print("\n".join(seed_table.text(table, "method, dimensions")))
         workdir = Path(arguments.workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
-        files.write_json(workdir / "table.json", table)
-        sizes = sorted(arguments.dimensions)
-        panels = {
-            f"accuracy, {COLUMNS[column]}": {
-                name: [rows[size][column] for size in sizes] for name, rows in table.items()
-            }
-            for column in ("linear_probe", "knn")
-        }
-        figure = figures.lines(panels, sizes, "dimensions of the code", doubling=True)
-        figure.savefig(workdir / "embedding.png", dpi=150)
+        seed_table.leave(workdir, "embedding.py", arguments, [one.seed for one in every], table)
+        picture(table, arguments.dimensions).savefig(workdir / "embedding.png", dpi=150)
         print(f"{workdir}/: table.json, embedding.png")
 
 

@@ -12,9 +12,18 @@ from scipy import stats
 import aejax
 from aejax import figures
 from aejax.evaluation import anomaly
+from aejax.experiments import anomaly as script
 from aejax.experiments.anomaly import Arguments, held_out
 from aejax.latents import DiagonalGaussian
 from aejax.likelihoods import gaussian_log_prob
+from aejax.models import ModelFunctions
+
+STUB = ModelFunctions(
+    init=None,
+    apply=None,
+    encode=lambda params, x: DiagonalGaussian(x[:, 0, 0], x[:, 0, 0]),
+    decode=lambda params, z: jnp.zeros((37, 8, 8, 1)),
+)
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order():
@@ -65,19 +74,62 @@ def test_at_another_posterior_it_lies_above_by_the_divergence():
     np.testing.assert_allclose(shifted - at_truth, divergence, atol=0.05)
 
 
-def test_pca_error_is_what_the_components_leave(images):
+def test_pca_leaves_what_its_components_do_not_span(images):
     x = (images.images / 255).reshape(37, -1)
     train, test = x[:30], x[30:]
     _, _, directions = np.linalg.svd(train - train.mean(axis=0))
     rest = (test - train.mean(axis=0)) @ directions[4:].T
-    found = anomaly.pca_error(images.images[:30], images.images[30:], 4)
+    restored = anomaly.pca_restored(images.images[:30], images.images[30:], 4)
+    found = anomaly.squared_error(images.images[30:], restored)
     np.testing.assert_allclose(found, (rest**2).sum(axis=-1), rtol=1e-4)
 
 
 def test_distance_to_the_mean_image():
     images = np.array([[0, 255], [0, 0]], np.uint8).reshape(2, 1, 2, 1)
-    found = anomaly.distance_to_mean(images, images[:1])
-    np.testing.assert_allclose(found, [0.25])
+    mean = anomaly.mean_image(images, images[:1])
+    np.testing.assert_allclose(anomaly.squared_error(images[:1], mean), [0.25])
+
+
+def test_the_nearest_image_is_the_least_distant(images):
+    train, test = images.images[:30], images.images[30:]
+    pairs = (train[None] / 255 - test[:, None] / 255).reshape(7, 30, -1)
+    found = anomaly.squared_error(test, anomaly.nearest_image(train, test))
+    np.testing.assert_allclose(found, (pairs**2).sum(axis=-1).min(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(anomaly.nearest_image(train, train), train / np.float32(255))
+
+
+def test_cross_entropy_is_that_of_bernoulli_pixels_and_finite_beyond_0_and_1(images):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=images.images.shape)
+    x = images.images / 255  # x log p + (1 - x) log (1 - p), of grey pixels too
+    by_hand = x * np.logaddexp(0, -logits) + (1 - x) * np.logaddexp(0, logits)
+    by_hand = by_hand.reshape(37, -1).sum(axis=-1)
+    found = anomaly.cross_entropy(images.images, 1 / (1 + np.exp(-logits)))
+    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+    beyond = anomaly.cross_entropy(images.images, np.where(logits > 0, 1.2, -0.1))
+    clipped = anomaly.cross_entropy(images.images, np.where(logits > 0, 0.999, 0.001))
+    np.testing.assert_allclose(beyond, clipped)
+
+
+def test_every_method_is_scored_by_both_errors(images, monkeypatch):
+    trained = lambda training, size, normal: (STUB, None)  # noqa: E731
+    for name in ("autoencoder", "vae"):
+        monkeypatch.setattr(script, name, trained)
+    monkeypatch.setattr(script, "negative_elbo", lambda key, q, decode, log_prob, x: x[:, 0, 0, 0])
+    found = script.scores(Arguments(), dict.fromkeys(script.MODELS, 4), images, images.images)
+    methods = ("autoencoder", "VAE", "PCA", "mean image", "nearest image")
+    pairs = [f"{method}, {error}" for method in methods for error in script.ERRORS]
+    assert sorted(found) == sorted([*pairs, "VAE, -ELBO"])
+    # The stub restores every image as grey, whose cross-entropy is ln 2 a pixel, whatever it is.
+    for method in ("autoencoder", "VAE"):
+        np.testing.assert_allclose(found[f"{method}, cross-entropy"], 64 * np.log(2), rtol=1e-5)
+    assert np.all(found["nearest image, squared error"] == 0)
+
+
+def test_a_code_is_chosen_without_the_class_that_is_held_out():
+    table = {"PCA": {4: {0: 0.9, 1: 0.6, 2: 0.6}, 8: {0: 0.1, 1: 0.7, 2: 0.7}}}
+    assert script.chosen(table, 0) == {"PCA": 8}
+    assert script.chosen(table, 1) == {"PCA": 4}
 
 
 def test_without_a_class_only_its_images_are_gone(images):
@@ -105,21 +157,32 @@ def test_marks_frame_their_images():
     ]
 
 
+def test_dots_of_several_seeds_stand_at_their_mean_with_their_range():
+    figure = figures.dots({"x": [[0.8, 1.0], [0.1, 0.3]]}, ["a", "b"], "AUROC", chance=0.5)
+    axes = figure.axes[0]
+    drawn = next(line for line in axes.lines if line.get_label() == "x")
+    np.testing.assert_allclose(drawn.get_ydata(), [0.9, 0.2])
+    (bars,) = axes.collections
+    np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], [[0.8, 1], [0.1, 0.3]])
+
+
 @pytest.mark.slow
 def test_the_script_finds_the_2_and_not_the_1(start):
-    flags = ["--classes", "2", "1", "--epochs", "5", "--hidden", "128", "--workdir", "out"]
-    done = start("anomaly.py", *flags)
+    flags = ["--classes", "2", "1", "--epochs", "5", "--hidden", "128", "--latent-dim", "8"]
+    done = start("anomaly.py", *flags, "--seeds", "2", "--workdir", "out")
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in Path("out").iterdir()} == {
-        "auroc.png",
-        "most_anomalous.png",
-        "table.json",
-    }
-    table = json.loads(Path("out/table.json").read_text())
-    assert list(table) == ["1", "2"]
-    for score in ("autoencoder", "VAE, error", "VAE, -ELBO", "PCA"):
-        assert table["2"][score] > 0.75
-        assert table["1"][score] < 0.5
+    pictures = ("auroc_cross-entropy.png", "auroc_squared_error.png", "most_anomalous.png")
+    assert {path.name for path in Path("out").iterdir()} == {*pictures, "table.json"}
+    found = json.loads(Path("out/table.json").read_text())
+    assert found["seeds"] == [0, 1]
+    assert found["command"].startswith("python experiments/anomaly.py --hidden 128 --epochs 5")
+    table = found["table"]
+    assert list(table) == ["1", "2", "mean"]
+    for score in ("autoencoder, cross-entropy", "VAE, cross-entropy", "VAE, -ELBO"):
+        assert min(table["2"][score]) > 0.75
+        assert max(table["1"][score]) < 0.5
+    both = [table["1"]["PCA, squared error"], table["2"]["PCA, squared error"]]
+    np.testing.assert_allclose(table["mean"]["PCA, squared error"], np.mean(both, axis=0))
 
 
 def test_an_unknown_class_is_one_line(start):

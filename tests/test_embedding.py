@@ -16,6 +16,7 @@ from aejax.experiments.embedding import (
     check_dimensions,
     measure,
 )
+from aejax.runs import seed_table
 
 
 def test_a_models_codes_and_reconstructions(images):
@@ -49,7 +50,7 @@ def test_pca_restores_all_that_its_components_span(images):
 
 def test_lines_are_drawn_where_the_values_are():
     panels = {"a": {"one": [1.0, 2.0], "two": [3.0, 4.0]}, "b": {"one": [0.0, 0.5]}}
-    figure = figures.lines(panels, [2, 32], "size", doubling=True)
+    figure = figures.lines(panels, [2, 32], "size", logarithmic=True)
     first, second = figure.axes
     assert [line.get_label() for line in first.lines] == ["one", "two"]
     np.testing.assert_array_equal(first.lines[1].get_xydata(), [[2, 3], [32, 4]])
@@ -62,11 +63,26 @@ def test_the_script_compares_on_real_digits(start):
     done = start("embedding.py", *flags)
     assert done.returncode == 0, done.stderr
     assert Path("out/embedding.png").exists()
-    table = json.loads(Path("out/table.json").read_text())
-    assert list(table) == ["PCA", "autoencoder", "VAE"]
-    for rows in table.values():
-        assert rows["8"]["knn"] > max(0.6, rows["2"]["knn"])
-        assert rows["8"]["squared_error"] < rows["2"]["squared_error"]
+    found = json.loads(Path("out/table.json").read_text())
+    assert found["seeds"] == [0]
+    table = found["table"]
+    methods = ("PCA", "autoencoder", "VAE")
+    assert list(table) == [f"{method}, {size}" for size in (8, 2) for method in methods]
+    for method in methods:
+        (eight,), (two,) = table[f"{method}, 8"]["knn"], table[f"{method}, 2"]["knn"]
+        assert eight > max(0.6, two)
+        assert table[f"{method}, 8"]["squared_error"] < table[f"{method}, 2"]["squared_error"]
+
+
+def test_each_seed_stands_in_the_table():
+    one, two, three = Arguments(seed=4, seeds=3).each_seed()
+    assert [(x.seed, x.seeds) for x in (one, two, three)] == [(4, 1), (5, 1), (6, 1)]
+    tables = [{"a": {"x": 1.0, "y": 2.0}, "b": {"x": 0.0, "y": 1.0}}, {"a": {"x": 3.0, "y": 0.0}}]
+    table = seed_table.over_seeds([tables[0], tables[0] | tables[1]])
+    assert table["a"] == {"x": [1.0, 3.0], "y": [2.0, 0.0]}
+    assert seed_table.column_means(table) == {"x": [0.5, 1.5], "y": [1.5, 0.5]}
+    assert seed_table.text(table)[1].split() == ["a", "2", "1"]
+    assert seed_table.text(table)[2].split() == ["1-3", "0-2"]
 
 
 def test_the_same_seed_gives_the_same_table(images):
@@ -84,6 +100,8 @@ def test_the_same_seed_gives_the_same_table(images):
         ({"learning_rate": -1.0}, "--learning-rate -1.0 is not a positive number"),
         ({"hidden": (8, 0)}, r"--hidden \(8, 0\) has a width that is not positive"),
         ({"seed": -1}, "--seed -1 is not within"),
+        ({"seed": 2**32 - 1, "seeds": 2}, "--seed 4294967296 is not within"),
+        ({"seeds": 0}, "--seeds 0 is not positive"),
         ({"batch_size": 5000}, "batch size 5000 is larger than the data set"),
     ],
 )

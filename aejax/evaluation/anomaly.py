@@ -13,10 +13,14 @@ from aejax.evaluation.probes import pca_codes
 from aejax.latents import DiagonalGaussian
 
 
+def taken(data: ImageDataset, places: np.ndarray) -> ImageDataset:
+    """The images at some places, `[K]` integers or `[N]` bools."""
+    return ImageDataset(data.images[places], data.labels[places], data.label_names, data.name)
+
+
 def without_class(data: ImageDataset, label: int) -> ImageDataset:
     """The images of all classes but one."""
-    kept = data.labels != label
-    return ImageDataset(data.images[kept], data.labels[kept], data.label_names, data.name)
+    return taken(data, data.labels != label)
 
 
 def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
@@ -67,20 +71,42 @@ def negative_elbo(
     return jnp.mean(errors, axis=0) + gaussian_kl(*posterior)
 
 
-def pca_error(images: np.ndarray, test_images: np.ndarray, dimensions: int) -> np.ndarray:
-    """Squared error, summed over pixels, of test images restored by PCA of the images: `[M]`.
+def mean_image(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
+    """The mean of the images as what restores any: uint8 `[N, H, W, C]` -> `[M, H, W, C]`."""
+    mean = images.mean(axis=0, dtype=np.float64)[None] / 255
+    return np.broadcast_to(mean, test_images.shape)
 
-    Both are uint8 `[N, H, W, C]`; the error is of images in [0, 1].
+
+def pca_restored(images: np.ndarray, test_images: np.ndarray, dimensions: int) -> np.ndarray:
+    """Test images restored by PCA of the images, both uint8: `[M, H, W, C]`, not clipped."""
+    return pca_codes(images, test_images, dimensions)[2]
+
+
+def nearest_image(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
+    """For each test image the nearest of the images, both uint8: `[M, H, W, C]` in [0, 1].
+
+    Its squared error is the squared distance to the nearest neighbour, a score of its own.
     """
-    _, _, restored = pca_codes(images, test_images, dimensions)
-    return _squared_distance(test_images, restored)
+    from sklearn.neighbors import NearestNeighbors
+
+    x, y = (a.reshape(len(a), -1) / np.float32(255) for a in (images, test_images))
+    places = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(x).kneighbors(y)[1][:, 0]
+    return images[places] / np.float32(255)
 
 
-def distance_to_mean(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
-    """Squared distance of test images from the mean of the images, both uint8: `[M]`."""
-    return _squared_distance(test_images, images.mean(axis=0, dtype=np.float64)[None] / 255)
-
-
-def _squared_distance(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    difference = images / np.float32(255) - others
+def squared_error(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """The squared error, summed over pixels, of restored images: uint8, floats -> `[N]`."""
+    difference = images / np.float32(255) - restored
     return (difference.reshape(len(images), -1) ** 2).sum(axis=-1)
+
+
+def cross_entropy(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """-log p(x) of Bernoulli pixels with the restored images as their means: `[N]`, nats.
+
+    The means are clipped to 0.001 and 0.999, whoever restored: PCA leaves [0, 1], and the mean and
+    another image hold zeros, each of which would cost infinitely much. At grey pixels x the least
+    that it can be is the entropy of x, so images of many grey pixels score high however restored.
+    """
+    x, p = images / np.float32(255), np.clip(restored, 1e-3, 1 - 1e-3)
+    nats = -(x * np.log(p) + (1 - x) * np.log1p(-p))
+    return nats.reshape(len(images), -1).sum(axis=-1)
