@@ -38,6 +38,7 @@ from aejax.latents import gaussian_ring, standard_normal
 from aejax.likelihoods import bernoulli_log_prob
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
+from aejax.runs.idle_flags import Conditions, Without
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
 from aejax.training.adversarial import (
@@ -55,6 +56,10 @@ class Config(CommonConfig):
     """Train an adversarial autoencoder, or use a trained one."""
 
     name: ClassVar[str] = "adversarial"
+    acts: ClassVar[Conditions] = {
+        **CommonConfig.acts,
+        "discriminator_rate": Without("frozen_discriminator", (True,)),
+    }
 
     epochs: int = 60
     """Passes over the training images."""

@@ -34,6 +34,7 @@ from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
 from aejax.runs import headlines
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
+from aejax.runs.idle_flags import Conditions, With
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
 from aejax.streams import seed_stream
@@ -45,6 +46,12 @@ class Config(CommonConfig):
     """Train a dense autoencoder with a code that is held down, or use a trained one."""
 
     name: ClassVar[str] = "sparse_autoencoder"
+    acts: ClassVar[Conditions] = {
+        **CommonConfig.acts,
+        "k": With("kind", ("k_sparse",)),
+        "activity": With("kind", ("l1",)),
+        "contraction": With("kind", ("contractive", "deep_contractive")),
+    }
 
     epochs: int = 50
     """Passes over the training images."""

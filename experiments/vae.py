@@ -25,6 +25,7 @@ from aejax.nets.priors import MixturePrior, VampPrior
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
+from aejax.runs.idle_flags import Conditions, With
 from aejax.runs.objectives import OBJECTIVES, Elbo, Objective, Training
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
@@ -37,6 +38,10 @@ class Config(ArchitectureConfig):
 
     name: ClassVar[str] = "vae"
     kinds: ClassVar[Mapping[str, Mapping[str, type]]] = {"objective": OBJECTIVES}
+    acts: ClassVar[Conditions] = {
+        **ArchitectureConfig.acts,
+        "components": With("prior", ("mixture", "vampprior")),
+    }
 
     batch_size: int = 64
     """Images a step."""

@@ -1,17 +1,25 @@
 """The flags of the experiments that choose nets and a likelihood."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 
 from aejax import likelihoods, nets
 from aejax.runs.config import Config
+from aejax.runs.idle_flags import Conditions, With
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArchitectureConfig(Config):
     """A `Config` with a latent, nets and a likelihood."""
+
+    acts: ClassVar[Conditions] = {
+        **Config.acts,
+        "hidden": With("net", ("mlp",)),
+        "channels": With("net", ("conv",)),
+        "sigma": With("likelihood", ("gaussian", "laplace")),
+    }
 
     latent_dim: int = 2
     """Dimensions of the latent."""

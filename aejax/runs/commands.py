@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_seed
 from aejax.runs.flags import one_line_errors, parse
+from aejax.runs.idle_flags import Conditions, Without, check_idle
 from aejax.runs.members import SEEDS, SWEEP, members, population_flags
 from aejax.runs.run import Run, load_run, run
 from aejax.runs.splits import load_split
@@ -37,6 +38,11 @@ class _OnImages:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Evaluate(_OnImages):
     """Measure a trained run on the images of its data set."""
+
+    acts: ClassVar[Conditions] = {
+        "eval_memory": Without("samples", (0,)),
+        "annealing_images": Without("annealing_steps", (0,)),
+    }
 
     samples: int | None = None
     """Draws of q(z|x) that log p(x) is estimated with, of a VAE, by default 1000: as many passes
@@ -98,6 +104,7 @@ def _train(config_class: type[Config], prog: str, argv: list[str]) -> None:
 
 def _evaluate(opened: Run, arguments: _Evaluate) -> None:
     _check(arguments)
+    _check_drawing(opened, arguments)
     data = opened.recipe.observe(_images(opened, arguments))
     metrics: dict[str, Any] = dict(opened.evaluate(data))
     print(f"{arguments.split}, {len(data):,} images: {opened.recipe.headline(metrics)}")
@@ -118,6 +125,23 @@ def _check(arguments: _Evaluate) -> None:
         raise UsageError(f"--annealing-steps {arguments.annealing_steps} is negative")
     if arguments.eval_memory is not None and arguments.eval_memory < 1:
         raise UsageError(f"--eval-memory {arguments.eval_memory} is not positive")
+    check_seed(arguments.seed)
+    check_idle(arguments)
+
+
+def _check_drawing(opened: Run, arguments: _Evaluate) -> None:
+    """Raises a `UsageError` for a flag about draws where this run's evaluation makes none."""
+    recipe, annealed = opened.recipe, arguments.annealing_steps > 0
+    asked = bool(arguments.samples) or annealed
+    left_out = arguments.samples == 0 and not annealed
+    estimated = asked or (recipe.latent_variable_model is not None and not left_out)
+    if arguments.eval_memory is not None and not estimated:
+        raise UsageError(
+            f"--eval-memory {arguments.eval_memory} is for the log p(x) of a VAE, which a run of "
+            f"{opened.config.name}.py is not"
+        )
+    if arguments.seed and not estimated and (left_out or recipe.sample_prior is None):
+        raise UsageError(f"--seed {arguments.seed} changes nothing: nothing is drawn")
 
 
 def _measured(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from aejax.data.holdout import check_validation
 from aejax.errors import UsageError
 from aejax.nets.compute import Computed
 from aejax.runs.distributed import check_distributed
-from aejax.runs.optimisation import check_optimisation, flag
+from aejax.runs.idle_flags import Conditions, Without, check_idle, flag, idle
+from aejax.runs.optimisation import check_optimisation
 from aejax.runs.recipe import Recipe
 
 
@@ -24,6 +25,8 @@ class Config:
     name: ClassVar[str] = "experiment"
     kinds: ClassVar[Mapping[str, Mapping[str, type]]] = {}
     """Fields that hold one of several dataclasses, each with flags of its own: field -> name."""
+    acts: ClassVar[Conditions] = {"skip_at_most": Without("skip_above", (None,))}
+    """Fields that act with some value of another field only; given without it they are refused."""
 
     dataset: str = "mnist5k"
     """Any TFDS data set with images of one size: fashion_mnist, ...; built in: mnist5k, photos,
@@ -136,7 +139,7 @@ RESUMABLE = frozenset(
 
 
 def check_config(config: Config) -> None:
-    """Raises a `UsageError` for the first common field whose value makes no sense."""
+    """Raises a `UsageError` for the first field whose value makes no sense or changes nothing."""
     for field in ("epochs", "batch_size", "checkpoint_every"):
         if getattr(config, field) < 1:
             raise UsageError(f"{flag(field)} {getattr(config, field)} is not positive")
@@ -149,6 +152,7 @@ def check_config(config: Config) -> None:
         check_validation(config.validation)
     if config.resume and config.overwrite:
         raise UsageError("--resume goes on with a run and --overwrite replaces it: give one")
+    check_idle(config)
 
 
 def check_seed(seed: int) -> None:
@@ -160,7 +164,7 @@ def check_seed(seed: int) -> None:
 def check_resumable(config: Config, saved: dict[str, object]) -> None:
     """Raises a `UsageError` naming the fields in which `config` differs from the run's own."""
     current, saved = to_json(config), to_json(type(config)()) | saved
-    may_change = config.resumable()
+    may_change = config.resumable() | idle(config).keys()
     differing = [
         f"{flag(field)} {current.get(field)} (the run has {saved.get(field)})"
         for field in sorted(current.keys() | saved.keys())

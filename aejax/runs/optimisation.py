@@ -9,6 +9,7 @@ import optax
 
 from aejax.errors import UsageError
 from aejax.objectives import WholeBatch
+from aejax.runs.idle_flags import flag
 from aejax.runs.recipe import Recipe
 from aejax.traced import is_known
 from aejax.training.skipping import skip_outliers
@@ -16,7 +17,6 @@ from aejax.training.skipping import skip_outliers
 if TYPE_CHECKING:
     from aejax.runs.config import Config
 
-_SKIP_AT_MOST = 20
 _DEFAULTS = {
     "schedule": "constant",
     "clip_norm": None,
@@ -72,8 +72,6 @@ def check_optimisation(config: "Config") -> None:
     for field in ("skip_at_most", "accumulate"):
         if getattr(config, field) < 1:
             raise UsageError(f"{flag(field)} {getattr(config, field)} is not positive")
-    if config.skip_above is None and config.skip_at_most != _SKIP_AT_MOST:
-        raise UsageError(f"--skip-at-most {config.skip_at_most} needs --skip-above")
     if not (math.isfinite(config.weight_decay) and config.weight_decay >= 0):
         raise UsageError(f"--weight-decay {config.weight_decay} is not a number from 0 on")
     if config.ema is not None and not 0 <= config.ema < 1:
@@ -102,8 +100,3 @@ def _refuse(config: "Config") -> None:
             f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} not for models of several "
             "losses: leave it out"
         )
-
-
-def flag(field: str) -> str:
-    """The flag of a field."""
-    return "--" + field.replace("_", "-")
