@@ -75,5 +75,11 @@ def active_units(posterior_mean: jax.Array, threshold: float = 0.01) -> jax.Arra
 
 
 def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
-    """Nats per example -> bits per dimension; meaningful for likelihoods of discrete data only."""
+    """Nats -log p(x) per example -> bits per dimension, of whatever p(x) is.
+
+    Probabilities of 256 levels a dimension can be compared with each other, and those of binary
+    pixels among themselves. A density's are no bits of data, and change with the pixels' unit: on
+    [0, 1], of pixels that `aejax.dequantization.dequantize` made, add log2(256) = 8 for an upper
+    bound of those of 256 levels.
+    """
     return nats / (num_dims * jnp.log(2.0))

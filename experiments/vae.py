@@ -7,6 +7,7 @@ the KL's place, the total correlation. Each has flags of its own: `vae.py --obje
 Command:   python experiments/vae.py
            python experiments/vae.py --objective iwae --samples 50 --gradient double
            python experiments/vae.py --objective sampled --prior vampprior
+           python experiments/vae.py --likelihood continuous_bernoulli --dequantize
 Expected:  see the README's table of experiments
 Cost:      under a minute on two cores; with many samples as many times more
 """
@@ -19,7 +20,7 @@ import flax.linen as nn
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, models
+from aejax import figures, models, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.nets.priors import MixturePrior, VampPrior
 from aejax.runs import headlines
@@ -49,6 +50,10 @@ class Config(ArchitectureConfig):
     """What is minimised."""
     prior: Literal["normal", "mixture", "vampprior"] = "normal"
     """p(z): N(0, I), a learned mixture of Gaussians, or one of the posteriors of learned images."""
+    dequantize: bool = False
+    """Train and evaluate a density (--likelihood continuous_bernoulli, gaussian..., laplace) on
+    pixels drawn uniformly within their levels: its bits can then be compared with those of
+    categorical and logistic_mixture."""
     components: int = 50
     """Components of the prior (--prior mixture or vampprior)."""
 
@@ -60,9 +65,15 @@ class Config(ArchitectureConfig):
         functions = models.latent_variable_model(vae, likelihood)
         training = Training(self.steps(train_images), train_images, self.batch_size)
         has_density = self.objective.has_kl and likelihood.normalised
+        if self.dequantize and (likelihood.binary or likelihood.levels):
+            raise ValueError(
+                f"--dequantize is for densities, and --likelihood {self.likelihood} is none: leave "
+                "it out, or give --likelihood continuous_bernoulli"
+            )
+        loss_fn = self.objective.loss(functions, training)
         return Recipe(
             init=model.init,
-            loss_fn=self.objective.loss(functions, training),
+            loss_fn=objectives.dequantized(loss_fn) if self.dequantize else loss_fn,
             optimizer=optax.adam(self.learning_rate),
             encode=lambda params, x: model.encode(params, x).mean,
             decode=lambda params, z: likelihood.mean(model.decode(params, z)),
@@ -72,6 +83,7 @@ class Config(ArchitectureConfig):
             score=self.objective.score,
             extra=self.objective.extra(),
             latent_variable_model=functions if has_density else None,
+            dequantized=self.dequantize,
         )
 
     def resumable(self) -> frozenset[str]:

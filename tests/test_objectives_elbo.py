@@ -7,9 +7,12 @@ import numpy as np
 import optax
 import pytest
 from linear_gaussian import LinearGaussian
+from scipy import stats
 
 from aejax import objectives, schedules
+from aejax.dequantization import dequantize
 from aejax.divergences import gaussian_kl
+from aejax.metrics import bits_per_dim
 from aejax.objectives import kl_charges
 
 STEP = jnp.zeros((), jnp.int32)
@@ -131,3 +134,45 @@ def test_binary_images_are_drawn_with_the_pixels_chances():
     chex.assert_trees_all_equal(same["image"], drawn["image"])
     _, (other, _) = binarized({}, {}, batch, jax.random.key(2), STEP)
     assert (other["image"] != drawn["image"]).any()
+
+
+def test_dequantized_pixels_are_uniform_within_their_levels():
+    """All of [0, 1] is filled, evenly, where all levels are equally frequent."""
+    image = jnp.repeat(jnp.arange(256) / 255, 400).reshape(-1, 4, 4, 1)
+    drawn = np.asarray(dequantize(jax.random.key(0), image)).ravel()
+    within = 256.0 * drawn - np.repeat(np.arange(256), 400)
+    assert within.min() >= 0
+    assert within.max() <= 1 + 1e-4  # float32's rounding
+    assert stats.kstest(drawn, "uniform").pvalue > 0.01
+
+
+def bits_of_a_loss(log_density, level, draws=200_000):
+    """Of the `dequantized` loss of a pixel whose level is known."""
+
+    def loss_fn(params, extra, batch, key, step):
+        return -jnp.mean(log_density(batch["image"])), ({}, extra)
+
+    batch = {"image": jnp.full((draws, 1, 1, 1), level / 255)}
+    loss, _ = objectives.dequantized(loss_fn)({}, {}, batch, jax.random.key(0), STEP)
+    return float(bits_per_dim(loss, 1)) + 8
+
+
+def test_a_density_that_is_flat_within_levels_has_the_bits_of_its_probabilities():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(256))
+    flat = jnp.asarray(np.log(256 * probabilities))
+    for level in (0, 77, 255):
+        bits = bits_of_a_loss(lambda v: flat[jnp.floor(256 * v).astype(int)], level, 100)
+        assert bits == pytest.approx(-np.log2(probabilities[level]), rel=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.002, 0.01, 0.3])
+def test_a_densitys_bits_are_an_upper_bound_of_its_levels_bits(sigma):
+    """Of a Gaussian, whose integral over a level is a difference of its CDF; tight if wide."""
+    normal = stats.norm(100.3 / 256, sigma)
+    exact = -np.log2(normal.cdf(101 / 256) - normal.cdf(100 / 256))
+
+    def log_density(v):
+        return -0.5 * ((v - 100.3 / 256) / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi)
+
+    bits = bits_of_a_loss(log_density, 100)
+    assert exact - 1e-3 < bits < exact + 0.7 * (0.004 / sigma) ** 2 + 1e-3

@@ -16,7 +16,8 @@ from aejax.evaluation.importance import importance_estimate
 from aejax.experiments import autoencoder, iwae, vae
 from aejax.runs.commands import main
 from aejax.runs.evaluation import posteriors
-from aejax.runs.likelihood import likelihood_results
+from aejax.runs.likelihood import likelihood_results, observed
+from aejax.runs.run import Run, build_recipe, initial_state
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,6 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
     for name in (
         "log_likelihood",
         "sampled_elbo",
-        "bits_per_dim",
         "mutual_information_lower",
         "aggregate_kl_upper",
         "psnr",
@@ -55,8 +55,7 @@ def test_evaluate_writes_means_and_errors(workdir, capsys):
         assert both == pytest.approx(found["kl_to_standard_normal"]["mean"], abs=0.3)
     assert found["mutual_information_lower"]["mean"] <= found["mutual_information_upper"]["mean"]
     assert found["aggregate_images"] == 1000
-    bits = -found["log_likelihood"]["mean"] / (784 * np.log(2))
-    assert found["bits_per_dim"]["mean"] == pytest.approx(bits)
+    assert not any("per_dim" in name and "kl" not in name for name in found)
     assert len(found["classifier"]) == 12
     assert found["classifier_frechet_distance"] > 0
     assert isinstance(found["elbo"], float)
@@ -132,14 +131,79 @@ def test_a_gaussian_of_each_images_best_scale_is_no_density():
     assert vae.Config().build_for((4, 4, 1), 64).latent_variable_model is not None
 
 
-def test_binary_images_have_no_caveat(workdir):
-    run = aejax.load_run(workdir)
-    grey = ImageDataset(np.full((2, 28, 28, 1), 7, np.uint8), np.zeros(2, np.int32))
-    both = [
-        likelihood_results(run, data, jax.random.key(0), samples=2, memory=None)
-        for data in (grey, binarized(grey, seed=0))
+GREY = ImageDataset(
+    np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8), np.zeros(20, np.int32)
+)
+
+
+def measured(data=GREY, **fields):
+    """What an untrained model's likelihood is said to be."""
+    config = vae.Config(hidden=(8,), batch_size=10, **fields)
+    recipe = build_recipe(config, data.image_shape, len(data))
+    state = initial_state(config, recipe, data)
+    run = Run(config, recipe, state, {}, [], Path(), data.image_shape, ())
+    return likelihood_results(run, data, jax.random.key(0), samples=5, memory=None)
+
+
+def kind_of(found):
+    return {name for name in found if "per_" in name or name.endswith("caveat")}
+
+
+BITS = 16 * np.log(2)
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "logistic_mixture"])
+def test_probabilities_of_levels_have_bits(likelihood):
+    found = measured(likelihood=likelihood)
+    assert kind_of(found) == {"bits_per_dim"}
+    assert found["bits_per_dim"]["mean"] == pytest.approx(-found["log_likelihood"]["mean"] / BITS)
+
+
+def test_binary_pixels_have_bits_of_their_own():
+    assert kind_of(measured()) == {"log_likelihood_caveat"}
+    found = measured(binarized(GREY, seed=0))
+    assert kind_of(found) == {"bits_per_binary_pixel"}
+    expected = -found["log_likelihood"]["mean"] / BITS
+    assert found["bits_per_binary_pixel"]["mean"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian", "laplace"])
+def test_a_density_has_bits_where_it_is_dequantized(likelihood):
+    found = measured(likelihood=likelihood)
+    assert kind_of(found) == {"nats_per_dim_of_density", "log_likelihood_caveat"}
+    nats = found["nats_per_dim_of_density"]["mean"]
+    assert nats == pytest.approx(-found["log_likelihood"]["mean"] / 16)
+    found = measured(likelihood=likelihood, dequantize=True)
+    assert kind_of(found) == {"bits_per_dim", "bits_per_dim_caveat"}
+    expected = 8 - found["log_likelihood"]["mean"] / BITS
+    assert found["bits_per_dim"]["mean"] == pytest.approx(expected)
+    assert "\n" not in found["bits_per_dim_caveat"]
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical", "logistic_mixture"])
+def test_probabilities_are_not_dequantized(likelihood):
+    with pytest.raises(UsageError, match="--dequantize is for densities") as error:
+        measured(likelihood=likelihood, dequantize=True)
+    assert "\n" not in str(error.value)
+
+
+def test_every_evaluation_looks_at_dequantized_pixels():
+    """A Gaussian so narrow that half a level in a pixel shows; drawn by the evaluation's key."""
+    config = vae.Config(
+        hidden=(8,), batch_size=10, likelihood="gaussian", sigma=1e-3, dequantize=True
+    )
+    recipe = build_recipe(config, (4, 4, 1), 20)
+    state = initial_state(config, recipe, GREY)
+    run = Run(config, recipe, state, {}, [], Path(), (4, 4, 1), ())
+    x, _ = observed(run, GREY.images, jax.random.key(1))
+    within = 256.0 * np.asarray(x) - GREY.images
+    assert 0 <= within.min() < 0.1 < 0.9 < within.max() <= 1 + 1e-4
+    assert np.unique(within).size > 300
+    batch = {"image": jnp.asarray(GREY.images / np.float32(255))}
+    losses = [
+        recipe.loss_fn(state.params, {}, batch, jax.random.key(k), state.step)[0] for k in (0, 1)
     ]
-    assert ["log_likelihood_caveat" in found for found in both] == [True, False]
+    assert losses[0] != losses[1]
 
 
 def test_binary_images_are_a_function_of_the_seed():

@@ -24,6 +24,7 @@ class Likelihood(NamedTuple):
         channels: C -> the channels that the decoder must emit for data of C channels.
         normalised: whether log_prob is that of a density, or of probabilities.
         binary: whether it is so over 0 and 1 alone.
+        levels: whether it is so over the 256 levels of an 8-bit channel.
     """
 
     log_prob: Callable[[Any, jax.Array], jax.Array]
@@ -32,6 +33,7 @@ class Likelihood(NamedTuple):
     channels: Callable[[int], int] = lambda channels: channels
     normalised: bool = True
     binary: bool = False
+    levels: bool = False
 
 
 def as_rows(*arrays: jax.Array) -> tuple[jax.Array, ...]:

@@ -89,6 +89,7 @@ def logistic_mixture(components: int = 5) -> Likelihood:
         lambda outputs: _mean(mixture(outputs)),
         lambda key, outputs: _sample(key, mixture(outputs)),
         channels,
+        levels=True,
     )
 
 

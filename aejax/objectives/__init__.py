@@ -19,7 +19,12 @@ from aejax.objectives.importance import (
     sticking_the_landing,
 )
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
-from aejax.objectives.reconstruction import autoencoder, dynamically_binarized, penalised
+from aejax.objectives.reconstruction import (
+    autoencoder,
+    dequantized,
+    dynamically_binarized,
+    penalised,
+)
 from aejax.objectives.whole_batch import WholeBatch
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "batch_mean",
     "beta_tcvae",
     "charged_vae",
+    "dequantized",
     "doubly_reparameterized",
     "dynamically_binarized",
     "geco",

@@ -1,4 +1,4 @@
-"""The reconstruction error, and what is put around a loss: a penalty, binary images."""
+"""The reconstruction error, and what is put around a loss: a penalty, images drawn anew."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from aejax.dequantization import dequantize
 from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
 from aejax.objectives.whole_batch import around
 
@@ -84,16 +85,30 @@ def dynamically_binarized(loss_fn: LossFn) -> LossFn:
     Dynamic binarisation, as in Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.
     Images that are binary already stay as they are.
     """
-    return around(loss_fn, _dynamically_binarized)
+
+    def drawn(key: jax.Array, image: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(key, image).astype(image.dtype)
+
+    return around(loss_fn, partial(_of_drawn, drawn))
 
 
-def _dynamically_binarized(loss_fn: LossFn) -> LossFn:
-    def binarized_loss_fn(
+def dequantized(loss_fn: LossFn) -> LossFn:
+    """`loss_fn` on images whose pixels are drawn uniformly within their levels at every step.
+
+    See `aejax.dequantization.dequantize`: what a density p(x|z) is trained and measured on, so that
+    it can be compared with the probabilities of a discrete one.
+    """
+    return around(loss_fn, partial(_of_drawn, dequantize))
+
+
+def _of_drawn(draw: Callable[[jax.Array, jax.Array], jax.Array], loss_fn: LossFn) -> LossFn:
+    """`loss_fn` on what `draw(key, images)` makes of the images."""
+
+    def drawn_loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         loss_key, image_key = jax.random.split(key)
-        image = batch["image"]
-        drawn = jax.random.bernoulli(image_key, image).astype(image.dtype)
+        drawn = draw(image_key, batch["image"])
         return loss_fn(params, extra, batch | {"image": drawn}, loss_key, step)
 
-    return binarized_loss_fn
+    return drawn_loss_fn

@@ -20,7 +20,7 @@ from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy
 from aejax.latents import DiagonalGaussian
 from aejax.metrics import psnr, ssim
 from aejax.runs.config import check_seed
-from aejax.runs.likelihood import Results, latent_variable_model
+from aejax.runs.likelihood import Results, latent_variable_model, observed
 from aejax.runs.run import Run
 from aejax.streams import seed_stream
 
@@ -43,8 +43,9 @@ def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
     of the information is at most the log of their number.
     """
     model = latent_variable_model(run)
+    x, key = observed(run, test.images[:_PROBED], key)
     draw_key, code_key, prior_key, other_key = jax.random.split(key, 4)
-    posterior = posteriors(run, test.images[:_PROBED])
+    posterior = posteriors(run, np.asarray(x))
     kl = np.asarray(gaussian_kl_per_dimension(*posterior))
     prior = model.prior(run.state.eval_params)
     bounds = aggregate_bounds(posterior, prior, draw_key, min(_COMPARED, len(kl)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from aejax.bounds import iwae_bound
 from aejax.data.dataset import ImageDataset, as_float
+from aejax.dequantization import dequantize
 from aejax.errors import UsageError
 from aejax.evaluation.annealed import annealed_importance, sigmoidal_schedule
 from aejax.evaluation.bidirectional import bidirectional_bounds
@@ -18,6 +19,8 @@ from aejax.evaluation.importance import importance_estimate, sample_bytes
 from aejax.evaluation.mean import mean_and_error
 from aejax.flops import matmul_flops, matmul_peak
 from aejax.generative import LatentVariableModel
+from aejax.likelihoods.likelihood import LEVELS
+from aejax.metrics import bits_per_dim
 from aejax.runs.run import Run
 
 Results = dict[str, Any]
@@ -30,13 +33,13 @@ def likelihood_results(
 ) -> Results:
     """Log p(x) by importance sampling, and the ELBO by the same draws; nats per image.
 
-    Bits a dimension are of the model's own p(x): of a density where the likelihood is one.
+    Beside them a figure per dimension under the name of what it can be compared with.
 
     Raises:
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
     model, params = latent_variable_model(run), run.state.eval_params
-    x = as_float(jnp.asarray(test.images))
+    x, key = observed(run, test.images, key)
     least = sample_bytes(model, params, x[:1])
     if memory is not None and memory < least:
         raise UsageError(f"--eval-memory is too small for one draw of {least / 2**20:.1f} MiB")
@@ -45,25 +48,48 @@ def likelihood_results(
     begun = time.perf_counter()
     found = jax.block_until_ready(compiled(params, x, key))
     seconds = time.perf_counter() - begun
-    bits = -np.asarray(found.log_likelihood) / (math.prod(test.image_shape) * math.log(2))
-    return _caveat(model, test) | {
+    return per_dimension(run, test, np.asarray(found.log_likelihood)) | {
         "log_likelihood": mean_and_error(found.log_likelihood)._asdict(),
         "log_likelihood_samples": samples,
         "sampled_elbo": mean_and_error(found.elbo)._asdict(),
-        "bits_per_dim": mean_and_error(bits)._asdict(),
         "log_likelihood_seconds": seconds,
         "log_likelihood_of_matmul_peak": _decoded(model, params, samples, len(test)) / seconds,
     }
 
 
-def _caveat(model: LatentVariableModel, test: ImageDataset) -> dict[str, str]:
-    """What is to be known of a log p(x) that is none."""
-    if not model.likelihood.binary or np.isin(test.images, (0, 255)).all():
-        return {}
+def per_dimension(run: Run, test: ImageDataset, log_likelihood: np.ndarray) -> Results:
+    """Log p(x) `[N]` per dimension, by the name of its kind, or what it cannot be compared with."""
+    likelihood, dims = latent_variable_model(run).likelihood, math.prod(test.image_shape)
+    bits = np.asarray(bits_per_dim(-log_likelihood, dims))
+    if likelihood.levels:
+        return {"bits_per_dim": mean_and_error(bits)._asdict()}
+    if likelihood.binary and np.isin(test.images, (0, 255)).all():
+        return {"bits_per_binary_pixel": mean_and_error(bits)._asdict()}
+    if likelihood.binary:
+        return {
+            "log_likelihood_caveat": "a Bernoulli of grey pixels is no density: compare it with "
+            "nothing but others of its kind, or give --likelihood continuous_bernoulli"
+        }
+    if run.recipe.dequantized:
+        return {
+            "bits_per_dim_caveat": "an upper bound of the bits, by a density of dequantized pixels",
+            "bits_per_dim": mean_and_error(bits + math.log2(LEVELS))._asdict(),
+        }
+    nats = -log_likelihood / dims
     return {
-        "log_likelihood_caveat": "a Bernoulli of grey pixels is no density: compare it with "
-        "nothing but others of its kind, or give --likelihood continuous_bernoulli"
+        "log_likelihood_caveat": "a density of 256 levels can be as high as one likes: compare it "
+        "with no bits of discrete likelihoods, or train with --dequantize",
+        "nats_per_dim_of_density": mean_and_error(nats)._asdict(),
     }
+
+
+def observed(run: Run, images: np.ndarray, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images as the run's likelihood takes them, float32, and a key for what comes after."""
+    x = as_float(jnp.asarray(images))
+    if not run.recipe.dequantized:
+        return x, key
+    key, image_key = jax.random.split(key)
+    return dequantize(image_key, x), key
 
 
 def _decoded(model: LatentVariableModel, params: Any, samples: int, images: int) -> float:
@@ -87,7 +113,7 @@ def annealing_results(
     model, params = latent_variable_model(run), run.state.eval_params
     if images < 2:
         raise UsageError(f"--annealing-images {images} is less than 2: an error needs two")
-    x = as_float(jnp.asarray(test.images[:images]))
+    x, key = observed(run, test.images[:images], key)
     betas = sigmoidal_schedule(steps)
 
     @jax.jit

@@ -46,6 +46,8 @@ class Recipe:
         extra: the state's `extra` before the first step, where the loss keeps something there.
         latent_variable_model: of a variational autoencoder, for what looks at its likelihood.
         observe: what evaluations make of a data set first, where the loss draws its images anew.
+        dequantized: whether the loss draws the pixels anew within their levels, as what looks at
+            the likelihood has to.
     """
 
     init: Callable[[jax.Array, jax.Array], Any]
@@ -66,6 +68,7 @@ class Recipe:
     extra: Any = None
     latent_variable_model: LatentVariableModel | None = None
     observe: Callable[[ImageDataset], ImageDataset] = lambda data: data
+    dequantized: bool = False
 
     def step(self) -> TrainStep:
         """The update: (state, batch) -> (state, metrics)."""
