@@ -96,7 +96,8 @@ def quadratic_accuracy(rows: np.ndarray, first: np.ndarray) -> np.ndarray:
 
     def predicted(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = make_pipeline(StandardScaler(), Ridge())
-        return model.fit(features[train], first[train]).predict(features[test])
+        found = model.fit(features[train], first[train]).predict(features[test])
+        return found.reshape(len(test), -1)  # of one division scikit-learn gives [rows]
 
     return _accuracy(predicted, first)
 
