@@ -217,7 +217,7 @@ def pictures(table: SeedTable) -> Iterator[tuple[str, Figure]]:
     for error in ERRORS:
         columns = [c for c in table["mean"] if c.endswith(error) or c == "VAE, -ELBO"]
         methods = {c.removesuffix(f", {error}"): [r[c] for r in table.values()] for c in columns}
-        label = f"AUROC of the held-out class, {error}"
+        label = f"AUROC by {error}"
         yield f"auroc_{error.replace(' ', '_')}", figures.dots(methods, list(table), label, 0.5)
 
 

@@ -7,14 +7,17 @@ no steadier: what noise does is measured against the codes' own spread.
 Command:   python experiments/sparse_autoencoder.py --kind contractive --population seeds=3 \
                --sweep contraction=0.01:100:log:9 --workdir runs/contractive
            python experiments/contraction.py --run runs/contractive
-Expected:  PENDING
-Cost:      PENDING
+Expected:  up to a weight of 0.1 the reconstruction costs what it does without (115 to 116 nats; the
+           mean image 207), and the Jacobian shrinks from 6.4 to 5.7; at 1 it is 3.5, for 131.5
+           nats, at 10 2.0, for 159.5; at 100 the code is dead
+Cost:      the sweep a few minutes on two cores, the curve two
 """
 
 import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from aejax import figures
 from aejax.data.tfds import load_dataset
@@ -88,11 +91,12 @@ def main() -> None:
             for run in runs
         )
         print("\n".join(seed_table.text(table)))
-        seeds = [run.config.seed for run in next(iter(sweep.values()))]
+        first: Any = [run.config for run in next(iter(sweep.values()))]
+        seeds = [config.seed for config in first]
         workdir = Path(arguments.workdir)
         seed_table.leave(workdir, "contraction.py", arguments, seeds, table)
         panels = {
-            title: {"": [row[column] for row in table.values()]}
+            title: {first[0].kind: [row[column] for row in table.values()]}
             for column, title in COLUMNS.items()
         }
         figure = figures.lines(panels, list(sweep), "weight of the penalty", logarithmic=True)

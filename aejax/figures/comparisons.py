@@ -26,7 +26,7 @@ def lines(
     """A panel a title, with a line a method: its values at `x` `[N]`.
 
     The values are `[N]`, or `[N, S]` of several seeds: their mean, and bars from the least to the
-    greatest. With `logarithmic`, x is on such a scale and its values are the ticks.
+    greatest. With `logarithmic`, x is on such a scale and its values, if few, are the ticks.
     """
     figure = Figure(figsize=(3.4 * len(panels) + 0.9, 2.9), layout="constrained")
     for axes, (title, methods) in zip(
@@ -37,7 +37,8 @@ def lines(
         axes.set(title=title, xlabel=xlabel)
         if logarithmic:
             axes.set_xscale("log")
-            axes.set_xticks(x, [f"{value:.2g}" for value in x])
+            ticks = x[:: 1 + len(x) // 7]
+            axes.set_xticks(ticks, [f"{value:.3g}" for value in ticks])
             axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
