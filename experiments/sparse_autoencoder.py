@@ -4,7 +4,8 @@ Chollet 2016, "Building autoencoders in Keras" (simple, l1, deep); Makhzani & Fr
 (k_sparse); Rifai et al. 2011, "Contractive auto-encoders" (contractive, whose decoder has the
 encoder's weights, transposed). PCA of as many dimensions stands beside each. Published for MNIST,
 nats a pixel: simple 0.09, l1 0.10, deep 0.08. What a heavier --contraction does, contraction.py
-measures and draws.
+measures and draws. The contractive code is nearly one of zeros and ones: tied weights must be large
+to reach a pixel's logits from units in [0, 1], and saturate them.
 
 Command:   python experiments/sparse_autoencoder.py --kind l1
            python experiments/sparse_autoencoder.py --kind deep --epochs 100
