@@ -2,21 +2,24 @@
 
 Interpolation straight and along the great arc (White 2016, arXiv 1609.04468) beside mixing pixels;
 attribute vectors as in MusicVAE (Roberts et al. 2018, arXiv 1803.05428), for two attributes that
-can be measured in any image, ink and slant. Any run with a prior can be opened.
+can be measured in any image, ink and slant. Any run with a prior can be opened, and several runs of
+one command, or a population, for the mean and the range over seeds.
 
-Command:   python experiments/vae.py --latent-dim 8 --workdir runs/vae8
+A judge says whether an image passes for one of the data (see `aejax.evaluation.judge`). The first
+table shows what share of the images it recognises, and of images that are none of the data.
+
+Command:   python experiments/vae.py --latent-dim 8 --population seeds=3 --workdir runs/vae8
            python experiments/latent_space.py --run runs/vae8
-Expected:  midpoints of straight lines lie well inside the prior's shell, those of arcs on it, and
-           both look more like a digit than mixed pixels; an attribute rises with its vector, the
-           other stays, but classes differ in ink, and at strength 1 half of them have changed
-Cost:      half a minute on two cores, after the run
+Expected:  the judge refuses noise; midpoints of straight lines lie well inside the prior's shell,
+           those of arcs on it; an attribute rises with its vector, the other stays, but classes
+           differ in ink, and at strength 1 half of them have changed
+Cost:      a minute on two cores, after the runs
 """
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,26 +31,29 @@ from aejax.data.dataset import ImageDataset
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation import latent_space
-from aejax.evaluation.classifier import train_classifier
+from aejax.evaluation.controls import controls, pairs
+from aejax.evaluation.judge import Judge, fit_judge
 from aejax.runs import directory as files
+from aejax.runs.config import check_seed
 from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.run import Run, load_run
+from aejax.streams import seed_stream
 
-Probabilities = Callable[[Any], np.ndarray]
 Row = dict[str, float]
+Table = dict[str, Row]
 WAYS = {"straight line": latent_space.lerp, "great arc": latent_space.slerp}
 ATTRIBUTES = {"ink": latent_space.ink, "slant": latent_space.slant}
 STRENGTHS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 STEPS = 11  # along a path, and along a dimension
-CONFIDENT = 0.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Sample, interpolate, traverse and do arithmetic in the latent space of a trained run."""
 
-    run: str = "runs/vae"
-    """Run directory of a model with a prior (vae.py, ...)."""
+    run: tuple[str, ...] = ("runs/vae",)
+    """Run directories of models with a prior (vae.py, ...) that differ in the seed alone, or a
+    population's directory."""
     data_dir: str | None = None
     """TFDS data directory. Default: that of the run, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     count: int = 1000
@@ -58,25 +64,37 @@ class Arguments:
     """Directory for the tables and the pictures."""
 
 
-def opened(arguments: Arguments) -> Run:
-    """The run to look at.
+def opened(arguments: Arguments) -> list[Run]:
+    """The runs to look at.
 
     Raises:
-        UsageError: if there is none, or its model has no prior, or a flag makes no sense.
+        UsageError: if there is none, or a model has no prior, or they are not of one kind, or a
+            flag makes no sense.
     """
     if arguments.count < 2:
         raise UsageError(f"--count {arguments.count} is less than 2, and spreads are measured")
-    if not 0 <= arguments.seed < 2**32:
-        raise UsageError(f"--seed {arguments.seed} is not within 0 and 2^32 - 1")
-    if not (Path(arguments.run) / files.CONFIG).exists():
+    check_seed(arguments.seed)
+    runs = [load_run(path) for given in arguments.run for path in members(given)]
+    for run in runs:
+        if run.recipe.sample_prior is None:
+            raise UsageError(f"--run {run.workdir} is of {run.config.name}.py, which has no prior")
+    alike = {dataclasses.replace(run.config, seed=0, workdir=None, resume=False) for run in runs}
+    if len(alike) > 1:
+        raise UsageError(f"--run {' '.join(arguments.run)}: the runs differ in more than the seed")
+    return runs
+
+
+def members(directory: str) -> list[Path]:
+    """The run directories in a population's directory, or the run directory itself."""
+    path = Path(directory)
+    if (path / files.POPULATION).exists():
+        return sorted((path / files.MEMBERS).iterdir())
+    if not (path / files.CONFIG).exists():
         raise UsageError(
-            f"--run {arguments.run} holds no run: make one with "
-            f"python experiments/vae.py --latent-dim 8 --workdir {arguments.run}"
+            f"--run {directory} holds no run: make one with "
+            f"python experiments/vae.py --latent-dim 8 --workdir {directory}"
         )
-    run = load_run(arguments.run)
-    if run.recipe.sample_prior is None:
-        raise UsageError(f"--run {arguments.run} is of {run.config.name}.py, which has no prior")
-    return run
+    return [path]
 
 
 def prior_codes(run: Run, key: jax.Array, count: int) -> np.ndarray:
@@ -85,29 +103,37 @@ def prior_codes(run: Run, key: jax.Array, count: int) -> np.ndarray:
     return np.asarray(run.recipe.sample_prior(run.state.eval_params, key, count))
 
 
-def judged(probabilities: np.ndarray) -> Row:
-    """How surely a classifier takes images for one class, from its `[N, classes]`."""
-    confidence = probabilities.max(axis=-1)
+def judged(judge: Judge, x: np.ndarray) -> Row:
+    """What the judge says of images `[N, H, W, C]`."""
+    classes, recognised = judge.verdict(x)
     return {
-        "confidence": float(confidence.mean()),
-        "share_confident": float(np.mean(confidence >= CONFIDENT)),
-        "class_entropy": latent_space.class_entropy(probabilities.argmax(axis=-1)),
+        "recognised": float(np.mean(recognised)),
+        "class_entropy": latent_space.class_entropy(classes),
     }
 
 
-def generation(
-    run: Run, classes_of: Probabilities, z: np.ndarray, test: np.ndarray
-) -> dict[str, Row]:
+def generation(run: Run, judge: Judge, z: np.ndarray, test: np.ndarray) -> Table:
     """Samples decoded from codes `[N, D]`, beside test images and their reconstructions."""
     restored, sampled = run.reconstruct(test), run.decode(z)
     images = {"test images": test, "reconstructions": restored, "samples": sampled}
-    return {name: judged(classes_of(x)) for name, x in images.items()}
+    return {name: judged(judge, x) for name, x in images.items()}
 
 
-def pairs(data: ImageDataset, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Indices `[count, 2]` of random images of different classes."""
-    drawn = rng.integers(len(data), size=(20 * count, 2))
-    return drawn[data.labels[drawn[:, 0]] != data.labels[drawn[:, 1]]][:count]
+def refused(judge: Judge, test: ImageDataset, rng: np.random.Generator) -> Table:
+    """What the judge says of test images, and of images that are none of the data."""
+    shares = {"test images": judge.recognised(test.images)}
+    shares |= {name: judge.recognised(x) for name, x in controls(test, rng, another(test))}
+    return {name: {"recognised": share} for name, share in shares.items()}
+
+
+def another(data: ImageDataset) -> ImageDataset | None:
+    """Images of another data set in the same shape, or None where none is at hand."""
+    name = "mnist5k" if data.name == "fashion_mnist" else "fashion_mnist"
+    try:
+        other = load_dataset(name, "test")
+    except UsageError:  # Fashion-MNIST is not prepared here, and there is no network
+        return None
+    return other if other.image_shape == data.image_shape else None
 
 
 def paths(run: Run, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -131,19 +157,18 @@ def paths(run: Run, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def interpolation(
-    run: Run, classes_of: Probabilities, images: np.ndarray, typical: float
-) -> tuple[dict[str, Row], dict[str, list[float]]]:
-    """What lies at the middle of the paths, and the mean confidence along them.
+    run: Run, judge: Judge, images: np.ndarray, typical: float
+) -> tuple[Table, dict[str, list[float]]]:
+    """What lies at the middle of the paths, and the share that is recognised along them.
 
     `typical` is the mean norm of the prior's codes; a norm of 1 is as far out as they are.
     """
     found, codes = paths(run, images)
-    table: dict[str, Row] = {}
+    table: Table = {}
     along = {}
     for name, x in found.items():
-        sure = [judged(classes_of(step)) for step in x]
-        along[name] = [row["confidence"] for row in sure]
-        table[name] = {k: sure[STEPS // 2][k] for k in ("confidence", "share_confident")}
+        along[name] = [judge.recognised(step) for step in x]
+        table[name] = {"recognised": along[name][STEPS // 2], "at_ends": along[name][0]}
         if name in codes:
             norms = np.linalg.norm(codes[name], axis=-1).mean(axis=-1) / typical
             table[name] |= {"norm": float(norms[STEPS // 2]), "norm_at_ends": float(norms[0])}
@@ -160,49 +185,71 @@ def vectors(run: Run, train: ImageDataset) -> dict[str, np.ndarray]:
     }
 
 
-def arithmetic(
-    run: Run, classes_of: Probabilities, codes: np.ndarray, added: dict[str, np.ndarray]
-) -> dict[str, dict[str, Row]]:
+def arithmetic(run: Run, judge: Judge, codes: np.ndarray, added: dict[str, np.ndarray]) -> Table:
     """What adding a vector to codes `[N, D]` changes, by attribute and strength.
 
     The change of every attribute, in its standard deviations over the images at strength 0, and the
-    share of images whose class stays.
+    shares of images whose class stays, and which are recognised.
     """
 
-    def measured(z: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        x = run.decode(z)
-        values = {name: np.asarray(of(jnp.asarray(x))) for name, of in ATTRIBUTES.items()}
-        return values, classes_of(x).argmax(axis=-1)
+    def measured(x: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: np.asarray(of(jnp.asarray(x))) for name, of in ATTRIBUTES.items()}
 
-    before, classes = measured(codes)
-    table: dict[str, dict[str, Row]] = {name: {} for name in added}
+    images = run.decode(codes)
+    before, classes = measured(images), judge.classifier.classify(images)
+    table: Table = {}
     for name, vector in added.items():
         for strength in STRENGTHS:
-            after, now = measured(codes + strength * vector)
-            table[name][f"{strength:+.1f}"] = {
+            moved = run.decode(codes + strength * vector)
+            after, (now, recognised) = measured(moved), judge.verdict(moved)
+            table[f"{name} {strength:+.1f}"] = {
                 k: float(np.mean(after[k] - before[k]) / before[k].std()) for k in ATTRIBUTES
-            } | {"class_kept": float(np.mean(now == classes))}
+            } | {
+                "class_kept": float(np.mean(now == classes)),
+                "recognised": float(np.mean(recognised)),
+            }
     return table
 
 
-def lines(tables: dict[str, Any]) -> list[str]:
-    """The tables as text."""
-    title = f"confident: a class has {CONFIDENT} or more"
-    text = [f"{title:42s}confidence   confident  entropy of classes (nats)"]
-    for name, row in tables["generation"].items():
-        cells = f"{row['confidence']:10.3f}{row['share_confident']:12.3f}"
-        text.append(f"  {name:40s}{cells}{row['class_entropy']:12.3f}")
-    text.append(f"{'halfway between two test images':42s}confidence   confident  norm (at ends)")
-    for name, row in tables["interpolation"].items():
-        norm = f"{row['norm']:12.2f} ({row['norm_at_ends']:.2f})" if "norm" in row else ""
-        text.append(f"  {name:40s}{row['confidence']:10.3f}{row['share_confident']:12.3f}{norm}")
-    heads = "".join(f"{name:>12}" for name in ATTRIBUTES)
-    text.append(f"{'attribute vector added, change in sd':40s}{heads}   class kept")
-    for name, by_strength in tables["arithmetic"].items():
-        for strength, row in by_strength.items():
-            changes = "".join(f"{row[k]:+12.2f}" for k in ATTRIBUTES)
-            text.append(f"  {strength} x {name:31s}{changes}{row['class_kept']:13.3f}")
-    return text
+def measured(
+    run: Run, judge: Judge, train: ImageDataset, test: ImageDataset, arguments: Arguments
+) -> tuple[dict[str, Table], dict[str, list[float]]]:
+    """The tables of a run, and what is recognised along its interpolations."""
+    count, rng = arguments.count, np.random.default_rng(arguments.seed)
+    z = prior_codes(run, seed_stream(arguments.seed, "results"), count)
+    typical = float(np.linalg.norm(z, axis=-1).mean())
+    ends = test.images[pairs(test, rng, count)] / np.float32(255)
+    halfway, along = interpolation(run, judge, ends, typical)
+    first = test.images[:count]
+    return {
+        "generation": generation(run, judge, z, first),
+        "halfway": halfway,
+        "arithmetic": arithmetic(run, judge, run.encode(first), vectors(run, train)),
+    }, along
+
+
+def over_seeds(tables: Sequence[dict[str, Table]]) -> dict[str, dict[str, list[float]]]:
+    """Tables of runs as one, its rows named by table and row, its values a list over the runs."""
+    return {
+        f"{table}: {row}": {
+            column: [of_run[table][row][column] for of_run in tables] for column in columns
+        }
+        for table, rows in tables[0].items()
+        for row, columns in rows.items()
+    }
+
+
+def lines(table: dict[str, dict[str, list[float]]]) -> list[str]:
+    """The table as text: the mean over runs, with their range where there are several."""
+    return [
+        f"{row:56s}" + "  ".join(f"{column} {_text(values)}" for column, values in columns.items())
+        for row, columns in table.items()
+    ]
+
+
+def _text(values: list[float]) -> str:
+    spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
 
 
 def pictures(
@@ -251,7 +298,7 @@ def traversals(run: Run, test: ImageDataset, z: np.ndarray) -> Figure:
 
 
 def load(run: Run, data_dir: str | None) -> tuple[ImageDataset, ImageDataset]:
-    """The training and the test images of the run's data set.
+    """The training and the test images of the runs' data set.
 
     Raises:
         UsageError: if they do not have two classes or more.
@@ -264,33 +311,40 @@ def load(run: Run, data_dir: str | None) -> tuple[ImageDataset, ImageDataset]:
 
 
 def main() -> None:
-    """Parses the flags, opens the run, and leaves the tables and the pictures."""
+    """Parses the flags, opens the runs, and leaves the tables and the pictures."""
     with one_line_errors("latent_space.py"):
         arguments = parse(Arguments, "latent_space.py", sys.argv[1:])
-        run = opened(arguments)
-        train, test = load(run, arguments.data_dir)
-        count, rng = arguments.count, np.random.default_rng(arguments.seed)
-        classes_of = latent_space.class_probabilities(train_classifier(train), train)
-        z = prior_codes(run, jax.random.key(arguments.seed), max(count, 100))
-        typical = float(np.linalg.norm(z, axis=-1).mean())
-        ends = test.images[pairs(test, rng, count)] / np.float32(255)
-        halfway, along = interpolation(run, classes_of, ends, typical)
-        added = vectors(run, train)
-        tables = {
-            "generation": generation(run, classes_of, z, test.images[:count]),
-            "interpolation": halfway,
-            "arithmetic": arithmetic(run, classes_of, run.encode(test.images[:count]), added),
-        }
-        print("\n".join(lines(tables)))
+        runs = opened(arguments)
+        train, test = load(runs[0], arguments.data_dir)
+        judge = fit_judge(train)
+        shared = {"judge": refused(judge, test, np.random.default_rng(arguments.seed))}
+        found = [measured(run, judge, train, test, arguments) for run in runs]
+        table = over_seeds([shared | tables for tables, _ in found])
+        print("\n".join(lines(table)))
         workdir = Path(arguments.workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        files.write_json(workdir / "table.json", tables)
-        drawn = dict(pictures(run, test, z, added))
+        record = {"command": command(arguments), "seeds": [run.config.seed for run in runs]}
+        files.write_json(workdir / "table.json", record | {"table": table})
+        z = prior_codes(runs[0], seed_stream(arguments.seed, "pictures"), 1000)
+        drawn = dict(pictures(runs[0], test, z, vectors(runs[0], train)))
         t = np.linspace(0, 1, STEPS).tolist()
-        drawn["confidence"] = figures.lines({"confidence of the classifier": along}, t, "t")
+        along = {
+            way: np.mean([of_run[way] for _, of_run in found], axis=0).tolist()
+            for way in found[0][1]
+        }
+        drawn["recognised"] = figures.lines({"share recognised by the judge": along}, t, "t")
         for name, figure in drawn.items():
             figure.savefig(workdir / f"{name}.png", dpi=150)
         print(f"{workdir}/: table.json, {', '.join(f'{name}.png' for name in drawn)}")
+
+
+def command(arguments: Arguments) -> str:
+    """The command, without the flags that say where things are."""
+    words = ["python experiments/latent_space.py", "--run", *arguments.run]
+    for name in ("count", "seed"):
+        value = getattr(arguments, name)
+        words += [] if value == getattr(Arguments(), name) else [f"--{name}", str(value)]
+    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from scipy import ndimage
 from scipy.spatial import geometric_slerp
 
 import aejax
-from aejax.data.dataset import ImageDataset
 from aejax.evaluation import latent_space
 from aejax.evaluation.latent_space import lerp, path, slerp
-from aejax.experiments import autoencoder, vae
-from aejax.experiments.latent_space import Arguments, opened, pairs
+from aejax.experiments import autoencoder
+from aejax.experiments.latent_space import STRENGTHS, Arguments, opened, over_seeds
 
 
 def draws(*shape, seed=0):
@@ -96,47 +95,42 @@ def test_class_entropy():
     np.testing.assert_allclose(latent_space.class_entropy(np.arange(30) % 10), np.log(10))
 
 
-def test_pairs_are_of_different_classes(images):
-    chosen = pairs(images, np.random.default_rng(0), 50)
-    assert chosen.shape == (50, 2)
-    assert np.all(images.labels[chosen[:, 0]] != images.labels[chosen[:, 1]])
-
-
-def test_class_probabilities_find_the_class():
-    from aejax.evaluation.classifier import train_classifier
-
-    rng = np.random.default_rng(0)
-    labels = (np.arange(400) % 2).astype(np.int32)
-    pictures = rng.integers(0, 60, (400, 8, 8, 1), dtype=np.uint8)
-    pictures[labels == 1, :, 4:] += 150
-    data = ImageDataset(pictures, labels, ("left", "right"), "halves")
-    classes_of = latent_space.class_probabilities(
-        train_classifier(data, epochs=3, batch_size=50), data
-    )
-    found = classes_of(pictures)
-    np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(found.argmax(axis=-1), labels)
+def test_tables_of_runs_become_lists():
+    tables = [{"halfway": {"great arc": {"norm": value}}} for value in (0.9, 1.0)]
+    assert over_seeds(tables) == {"halfway: great arc": {"norm": [0.9, 1.0]}}
 
 
 @pytest.mark.slow
-def test_the_script_measures_a_run(start):
-    aejax.run(vae.Config(epochs=3, hidden=(64,), latent_dim=3, workdir="r"))
+def test_the_script_measures_a_population(start):
+    made = start(
+        *("vae.py", "--epochs", "3", "--hidden", "64", "--latent-dim", "3", "--workdir", "r"),
+        *("--population", "seeds=2"),
+    )
+    assert made.returncode == 0, made.stderr
     done = start("latent_space.py", "--run", "r", "--count", "100", "--workdir", "out")
     assert done.returncode == 0, done.stderr
     assert {path.stem for path in Path("out").glob("*.png")} == {
         "attributes",
-        "confidence",
         "interpolations",
+        "recognised",
         "samples",
         "traversals",
     }
-    tables = json.loads(Path("out/table.json").read_text())
-    assert tables["generation"]["test images"]["confidence"] > 0.9
-    halfway = tables["interpolation"]
-    assert halfway["straight line"]["norm"] < halfway["great arc"]["norm"]
-    ink = [row["ink"] for row in tables["arithmetic"]["ink"].values()]
-    assert ink == sorted(ink)
-    assert tables["arithmetic"]["ink"]["+0.0"] == {"ink": 0, "slant": 0, "class_kept": 1}
+    left = json.loads(Path("out/table.json").read_text())
+    table = left["table"]
+    assert left["seeds"] == [0, 1]
+    assert left["command"] == "python experiments/latent_space.py --run r --count 100"
+    assert all(len(v) == 2 for row in table.values() for v in row.values())
+    assert min(table["judge: test images"]["recognised"]) > 0.9
+    assert max(table["judge: uniform noise"]["recognised"]) <= 0.02
+    lines, arcs = (table[f"halfway: {way}"]["norm"] for way in ("straight line", "great arc"))
+    assert lines[0] != lines[1]
+    assert all(a < b for a, b in zip(lines, arcs, strict=True))
+    ink = np.array([table[f"arithmetic: ink {s:+.1f}"]["ink"] for s in STRENGTHS])
+    assert np.all(np.diff(ink, axis=0) > 0)
+    still = table["arithmetic: ink +0.0"]
+    assert still["ink"] == still["slant"] == [0, 0]
+    assert still["class_kept"] == [1, 1]
 
 
 def test_a_missing_run_is_one_line_that_says_how_to_make_it(start):
@@ -151,6 +145,6 @@ def test_a_missing_run_is_one_line_that_says_how_to_make_it(start):
 def test_what_cannot_be_looked_at_is_one_line():
     aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000))
     with pytest.raises(aejax.UsageError, match="--run r is of autoencoder.py, which has no prior"):
-        opened(Arguments(run="r"))
+        opened(Arguments(run=("r",)))
     with pytest.raises(aejax.UsageError, match="--count 1 is less than 2"):
         opened(Arguments(count=1))

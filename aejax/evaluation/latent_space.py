@@ -1,14 +1,10 @@
 """Moving through a latent space: between codes, along a dimension, along an attribute."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from aejax.data.dataset import ImageDataset
-from aejax.evaluation.classifier import Classifier
 
 Between = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -104,21 +100,6 @@ def slant(images: jax.Array) -> jax.Array:
     x = x[None] - mean(x[None])[:, None, None]
     y = mean(y[None])[:, None, None] - y[None]
     return mean(x * y) / jnp.maximum(mean(y**2), 1e-6)
-
-
-def class_probabilities(classifier: Classifier, data: ImageDataset) -> Callable[[Any], np.ndarray]:
-    """Images `[N, H, W, C]` -> class probabilities `[N, classes]`.
-
-    By logistic regression on the classifier's features of the first 10,000 of `data`.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    data = data.first(10_000)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    model.fit(classifier.features(data.images), data.labels)
-    return lambda images: model.predict_proba(classifier.features(images))
 
 
 def class_entropy(labels: np.ndarray) -> float:
