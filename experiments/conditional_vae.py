@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 from aejax import figures, models, objectives
 from aejax.data.dataset import ImageDataset
 from aejax.divergences import gaussian_kl
-from aejax.evaluation.classifier import train_classifier
+from aejax.evaluation.coverage import diversity
+from aejax.evaluation.judge import fit_judge
 from aejax.evaluation.probes import linear_probe_accuracy
 from aejax.objectives import Batch, Metrics
 from aejax.runs import headlines
@@ -31,8 +32,11 @@ from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.streams import seed_stream
 from aejax.training.loop import fit
 from aejax.training.state import TrainState
+
+SAMPLES = 1000  # that are judged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,32 +117,63 @@ def prior(key: jax.Array, n: int, latent_dim: int, classes: int) -> jax.Array:
 def results(
     model: models.ConditionalVAE, run: Run, train: ImageDataset, test: ImageDataset
 ) -> dict[str, float]:
-    """Whether samples show the class asked for, and what z alone still says of it."""
-    codes = run.recipe.sample_prior(run.state.eval_params, jax.random.key(1), 1000)  # type: ignore[misc]
-    asked = np.argmax(codes[:, model.latent_dim :], axis=-1)
-    classifier = train_classifier(train)
-
-    def z_of(data: ImageDataset) -> np.ndarray:
-        posterior = jax.jit(partial(model.apply, method="encode"))
-        images = data.images[:10_000] / jnp.float32(255)
-        return np.asarray(
-            posterior({"params": run.state.eval_params}, images, data.labels[:10_000]).mean
-        )
-
+    """Whether samples show the class asked for, how diverse they are, and what z says of it."""
+    train, test = train.first(10_000), test.first(10_000)
     guessed = np.argmax(run.encode(test.images)[:, model.latent_dim :], axis=-1)
-    plain_train, plain_test = plain_codes(run, train, test)
-    labels = train.labels[:10_000], test.labels[:10_000]
-    return {
-        "samples_of_the_asked_class": float(
-            np.mean(classifier.classify(run.decode(codes)) == asked)
-        ),
-        "classifier_accuracy": classifier.accuracy(test),
+    z = [z_of(model, run, data) for data in (train, test)]
+    plain = plain_codes(run, train, test)
+    return sample_results(model, run, train, test) | {
         "accuracy_by_highest_elbo": float(np.mean(guessed == test.labels)),
-        "linear_probe_on_z": linear_probe_accuracy(z_of(train), labels[0], z_of(test), labels[1]),
+        "linear_probe_on_z": linear_probe_accuracy(z[0], train.labels, z[1], test.labels),
         "linear_probe_on_plain_vaes_z": linear_probe_accuracy(
-            plain_train, labels[0], plain_test, labels[1]
+            plain[0], train.labels, plain[1], test.labels
         ),
     }
+
+
+def sample_results(
+    model: models.ConditionalVAE, run: Run, train: ImageDataset, test: ImageDataset
+) -> dict[str, float]:
+    """What a judge says of samples, beside what it says of test images and of reconstructions.
+
+    The reconstructions are of test images, whose class is given: the decoder's share in what
+    samples lack; the rest is the prior's. Diversity is measured in the classifier's features, with
+    as many training images beside.
+    """
+    assert run.recipe.sample_prior is not None
+    judge = fit_judge(train)
+    key = seed_stream(run.config.seed, "results")
+    codes = np.asarray(run.recipe.sample_prior(run.state.eval_params, key, SAMPLES))
+    samples, asked = run.decode(codes), np.argmax(codes[:, model.latent_dim :], axis=-1)
+    one_hot = np.eye(model.classes, dtype=np.float32)[test.labels]
+    restored = run.decode(np.concatenate([z_of(model, run, test), one_hot], axis=-1))
+    real = judge.recognised_as(test.images, test.labels)
+    features = judge.classifier.features
+    seen, some = features(test.images), train.first(SAMPLES)
+    diverse, as_training = (
+        diversity(seen, test.labels, features(images), labels)
+        for images, labels in ((samples, asked), (some.images, some.labels))
+    )
+    found = judge.recognised_as(samples, asked)
+    return {
+        "samples_recognised_as_asked": found,
+        "test_images_recognised": real,
+        "of_what_test_images_reach": found / real,
+        "reconstructions_recognised": judge.recognised_as(restored, test.labels),
+        "samples_of_the_asked_class": float(np.mean(judge.classifier.classify(samples) == asked)),
+        "classifier_accuracy": judge.classifier.accuracy(test),
+        "coverage_by_samples": diverse["coverage"],
+        "coverage_by_training_images": as_training["coverage"],
+        "distance_of_samples": diverse["distance"],
+        "distance_of_training_images": as_training["distance"],
+    }
+
+
+def z_of(model: models.ConditionalVAE, run: Run, data: ImageDataset) -> np.ndarray:
+    """The posterior's mean of every image given its label, `[N, D]`."""
+    posterior = jax.jit(partial(model.apply, method="encode"))
+    images = jnp.asarray(data.images) / jnp.float32(255)
+    return np.asarray(posterior({"params": run.state.eval_params}, images, data.labels).mean)
 
 
 def plain_codes(run: Run, train: ImageDataset, test: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +182,7 @@ def plain_codes(run: Run, train: ImageDataset, test: ImageDataset) -> tuple[np.n
     encoder, decoder = config.nets(run.image_shape)
     model = models.functions(models.VAE(encoder, decoder, config.latent_dim))
     loss_fn = objectives.vae(model.apply, config.p_x().log_prob)
-    init_key, key = jax.random.split(jax.random.key(config.seed))
+    init_key, key = jax.random.split(seed_stream(config.seed, "beside"))
     params = model.init(init_key, jnp.zeros((1, *run.image_shape)))
     state = TrainState.create(params, run.recipe.optimizer, key)
     state, _ = fit(
@@ -167,12 +202,15 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     config: Any = run.config
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    z = np.asarray(jax.random.normal(jax.random.key(config.seed), (12, config.latent_dim)))
+    z = jax.random.normal(seed_stream(config.seed, "pictures"), (12, config.latent_dim))
     one_hot = np.eye(config.classes, dtype=np.float32)
     codes = [np.concatenate([z, np.tile(row, (12, 1))], axis=-1) for row in one_hot]
-    yield "classes", figures.image_grid(run.decode(np.concatenate(codes)), columns=12)
-    z = run.encode(test.images[:10_000])[:, : config.latent_dim]
-    yield "latent", figures.latent_scatter(z, test.labels[:10_000], test.label_names)
+    names = run.label_names or tuple(map(str, range(config.classes)))
+    classes = zip(names, codes, strict=False)
+    rows = {name: run.decode(code) for name, code in classes}
+    yield "classes", figures.named_rows(rows, "samples: a class a row, a draw of z a column")
+    codes_of_test = run.encode(test.images[:10_000])[:, : config.latent_dim]
+    yield "latent", figures.latent_scatter(codes_of_test, test.labels[:10_000], test.label_names)
     if run.history:
         yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from aejax.figures.grids import bare_figure, tile
 
 
-def named_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+def named_rows(rows: Mapping[str, np.ndarray], title: str | None = None) -> Figure:
     """Rows of images, `[N, H, W, C]` in [0, 1] each and all of one shape, named on the left.
 
     Raises:
@@ -21,9 +21,9 @@ def named_rows(rows: Mapping[str, np.ndarray]) -> Figure:
     picture = tile(np.concatenate(list(rows.values())), columns)
     longest = max(len(line) for name in rows for line in name.split("\n"))
     margin = 0.2 + 0.075 * longest  # inches that a name of 9 points takes
-    figure = bare_figure(picture, margin=margin)
-    place = (margin - 0.1) / figure.get_figwidth()
+    figure = bare_figure(picture, title, margin)
+    place, top = (margin - 0.1) / figure.get_figwidth(), figure.axes[0].get_position().y1
     for index, name in enumerate(rows):
         centre = (index * (height + 1) + height / 2) / picture.shape[0]
-        figure.text(place, 1 - centre, name, ha="right", va="center", fontsize=9)
+        figure.text(place, (1 - centre) * top, name, ha="right", va="center", fontsize=9)
     return figure
