@@ -60,7 +60,7 @@ def likelihood_results(
 def per_dimension(run: Run, test: ImageDataset, log_likelihood: np.ndarray) -> Results:
     """Log p(x) `[N]` per dimension, by the name of its kind, or what it cannot be compared with."""
     likelihood, dims = latent_variable_model(run).likelihood, math.prod(test.image_shape)
-    bits = np.asarray(bits_per_dim(-log_likelihood, dims))
+    bits = np.asarray(bits_per_dim(jnp.asarray(-log_likelihood), dims))
     if likelihood.levels:
         return {"bits_per_dim": mean_and_error(bits)._asdict()}
     if likelihood.binary and np.isin(test.images, (0, 255)).all():
