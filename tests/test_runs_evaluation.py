@@ -32,7 +32,7 @@ def workdir(tmp_path_factory):
 def test_evaluate_writes_means_and_errors(workdir, capsys):
     argv = ["evaluate", "--workdir", str(workdir), "--samples", "20", "--annealing-steps", "5"]
     main(vae.Config, [*argv, "--annealing-images", "4"])
-    found = json.loads((workdir / "evaluation.json").read_text())
+    found = json.loads((workdir / "evaluation_test_8.json").read_text())
     for name in (
         "log_likelihood",
         "sampled_elbo",
@@ -101,8 +101,10 @@ def test_senseless_values_are_one_line(workdir, flags, message, capsys):
 def test_a_likelihood_asked_of_another_model_is_one_line(capsys):
     aejax.run(autoencoder.Config(hidden=(8,), batch_size=1000, epochs=1, workdir="ae"))
     main(autoencoder.Config, ["evaluate", "--workdir", "ae"])
-    assert set(json.loads(Path("ae/evaluation.json").read_text())) == {
+    assert set(json.loads(Path("ae/evaluation_test_4.json").read_text())) == {
         "split",
+        "step",
+        "images",
         "loss",
         "reconstruction",
         "reconstruction_per_pixel",
@@ -114,8 +116,9 @@ def test_a_likelihood_asked_of_another_model_is_one_line(capsys):
 
 def test_without_samples_the_metrics_are_all(workdir):
     main(vae.Config, ["evaluate", "--workdir", str(workdir), "--samples", "0"])
-    found = json.loads((workdir / "evaluation.json").read_text())
-    assert set(found) == {"split", "loss", "reconstruction", "kl", "elbo"}
+    found = json.loads((workdir / "evaluation_test_8.json").read_text())
+    metrics = {"loss", "reconstruction", "kl", "elbo"}
+    assert set(found) == {"split", "step", "images"} | metrics
 
 
 def test_memory_for_no_draw_is_one_line(workdir):
