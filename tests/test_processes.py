@@ -18,7 +18,7 @@ from aejax.runs.run import load_run
 
 SCRIPT = Path(vae.__file__).resolve()
 FLAGS = ("--hidden", "128", "--batch-size", "400", "--checkpoint-every", "1")
-LIMIT_S = 120
+LIMIT_S = 300  # a busy machine starts processes slowly
 
 
 def environment(devices=1):

@@ -4,7 +4,8 @@ JAX notices a lost process by missing heartbeats, after a minute or two, and the
 word about the run; meanwhile the others wait for its part of a sum. Here every process holds a
 connection to the first, which the system closes when either of them ends, however it ends. The
 first tells the others, and outlives them: JAX's coordination service is in it, and where that ends,
-JAX aborts the others. (So it does if it is the first that is lost, where it is quicker than they.)
+JAX aborts the others. If it is the first that is lost, its service goes with it: then JAX may be
+quicker in the others and abort them with a text of its own (status 134, SIGABRT).
 """
 
 import atexit
