@@ -98,7 +98,7 @@ print(train.images.shape, train.images.dtype, test.images.shape)
 # %%
 from aejax.experiments import conv_autoencoder
 
-conv = aejax.run(conv_autoencoder.Config(epochs=EPOCHS, workdir=str(RUNS / "conv")))
+conv = aejax.run(conv_autoencoder.Config(epochs=EPOCHS, workdir=str(RUNS / "conv"), overwrite=True))
 show(conv, "reconstructions", "code_maps", "random_codes")
 
 # %% [markdown]
@@ -122,7 +122,9 @@ show(conv, "noise", "stability")
 
 # %%
 flat = aejax.run(
-    conv_autoencoder.Config(epochs=3 * EPOCHS, latent_dim=2, workdir=str(RUNS / "conv_2"))
+    conv_autoencoder.Config(
+        epochs=3 * EPOCHS, latent_dim=2, workdir=str(RUNS / "conv_2"), overwrite=True
+    )
 )
 show(flat, "latent")
 
@@ -135,7 +137,9 @@ show(flat, "latent")
 # %%
 from aejax.experiments import denoising
 
-denoiser = aejax.run(denoising.Config(epochs=EPOCHS, workdir=str(RUNS / "denoising")))
+denoiser = aejax.run(
+    denoising.Config(epochs=EPOCHS, workdir=str(RUNS / "denoising"), overwrite=True)
+)
 show(denoiser, "denoised", "filters")
 
 # %% [markdown]
@@ -147,7 +151,9 @@ show(denoiser, "denoised", "filters")
 # %%
 from aejax.experiments import super_resolution
 
-finer = aejax.run(super_resolution.Config(epochs=EPOCHS, workdir=str(RUNS / "super")))
+finer = aejax.run(
+    super_resolution.Config(epochs=EPOCHS, workdir=str(RUNS / "super"), overwrite=True)
+)
 show(finer, "super_resolution", "from_noise")
 
 # %% [markdown]
@@ -159,7 +165,9 @@ show(finer, "super_resolution", "from_noise")
 from aejax.experiments import sparse_autoencoder
 
 sparse = aejax.run(
-    sparse_autoencoder.Config(kind="l1", epochs=EPOCHS, workdir=str(RUNS / "sparse"))
+    sparse_autoencoder.Config(
+        kind="l1", epochs=EPOCHS, workdir=str(RUNS / "sparse"), overwrite=True
+    )
 )
 show(sparse, "reconstructions", "activity")
 
@@ -172,7 +180,7 @@ show(sparse, "reconstructions", "activity")
 # %%
 from aejax.experiments import vae
 
-variational = aejax.run(vae.Config(epochs=2 * EPOCHS, workdir=str(RUNS / "vae")))
+variational = aejax.run(vae.Config(epochs=2 * EPOCHS, workdir=str(RUNS / "vae"), overwrite=True))
 show(variational, "manifold", "latent")
 
 # %% [markdown]
@@ -185,7 +193,7 @@ show(variational, "manifold", "latent")
 from aejax.experiments import lesson_vae
 
 assignment = aejax.run(
-    lesson_vae.Config(net="conv", epochs=EPOCHS, workdir=str(RUNS / "lesson_vae"))
+    lesson_vae.Config(net="conv", epochs=EPOCHS, workdir=str(RUNS / "lesson_vae"), overwrite=True)
 )
 show(assignment, "manifold")
 
@@ -199,7 +207,7 @@ show(assignment, "manifold")
 from aejax.experiments import conditional_vae
 
 conditional = aejax.run(
-    conditional_vae.Config(epochs=2 * EPOCHS, workdir=str(RUNS / "conditional"))
+    conditional_vae.Config(epochs=2 * EPOCHS, workdir=str(RUNS / "conditional"), overwrite=True)
 )
 show(conditional, "classes")
 
@@ -212,7 +220,9 @@ show(conditional, "classes")
 # %%
 from aejax.experiments import adversarial
 
-contest = aejax.run(adversarial.Config(epochs=3 * EPOCHS, workdir=str(RUNS / "adversarial")))
+contest = aejax.run(
+    adversarial.Config(epochs=3 * EPOCHS, workdir=str(RUNS / "adversarial"), overwrite=True)
+)
 show(contest, "codes", "samples")
 
 # %% [markdown]
@@ -226,7 +236,9 @@ show(contest, "codes", "samples")
 # %%
 from aejax.experiments import sequence_autoencoder
 
-rows = aejax.run(sequence_autoencoder.Config(epochs=2 * EPOCHS, workdir=str(RUNS / "sequence")))
+rows = aejax.run(
+    sequence_autoencoder.Config(epochs=2 * EPOCHS, workdir=str(RUNS / "sequence"), overwrite=True)
+)
 show(rows, "reconstructions")
 
 # %% [markdown]
