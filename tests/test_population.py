@@ -1,5 +1,11 @@
 """A member of a population is the run alone, however the members are gone through."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -73,12 +79,25 @@ def test_a_member_is_the_run_alone(data, strategy, devices):
         loss_fn, optimizer = member({name: float(values[i]) for name, values in OWN.items()})
         alone, history = fit(state, loss_fn, optimizer, train, test, epochs=2, batch_size=16)
         got = jax.tree.map(lambda leaf, i=i: leaf[i], population.states)
-        if strategy == "map":
+        if strategy == "map":  # to the bit with the tests' flags, by which nothing is folded
             chex.assert_trees_all_equal(got, alone.params)
         chex.assert_trees_all_close(got, alone.params, rtol=2e-4, atol=2e-6)
         for line, expected in zip(population.history, history, strict=True):
             for name in ("loss", "reconstruction", "kl", "elbo"):
                 np.testing.assert_allclose(line[name][i], expected[name], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_to_the_bit_are_seeds_and_to_rounding_numbers():
+    """With the compiler's own flags, where it folds what is a constant in the run alone."""
+    script = Path(__file__).parent / "members_alone.py"
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert found.pop("seeds alone") == 0.0
+    assert max(found.values()) < 1e-6
 
 
 def test_a_member_is_taken_out():
