@@ -48,7 +48,7 @@ def likelihood_results(
     begun = time.perf_counter()
     found = jax.block_until_ready(compiled(params, x, key))
     seconds = time.perf_counter() - begun
-    return per_dimension(run, test, np.asarray(found.log_likelihood)) | {
+    return per_dimension(run, test, found.log_likelihood) | {
         "log_likelihood": mean_and_error(found.log_likelihood)._asdict(),
         "log_likelihood_samples": samples,
         "sampled_elbo": mean_and_error(found.elbo)._asdict(),
@@ -57,10 +57,10 @@ def likelihood_results(
     }
 
 
-def per_dimension(run: Run, test: ImageDataset, log_likelihood: np.ndarray) -> Results:
+def per_dimension(run: Run, test: ImageDataset, log_likelihood: jax.Array) -> Results:
     """Log p(x) `[N]` per dimension, by the name of its kind, or what it cannot be compared with."""
     likelihood, dims = latent_variable_model(run).likelihood, math.prod(test.image_shape)
-    bits = np.asarray(bits_per_dim(jnp.asarray(-log_likelihood), dims))
+    bits = bits_per_dim(-log_likelihood, dims)
     if likelihood.levels:
         return {"bits_per_dim": mean_and_error(bits)._asdict()}
     if likelihood.binary and np.isin(test.images, (0, 255)).all():
