@@ -86,10 +86,10 @@ class VAE(nn.Module):
 
 
 class ConditionalVAE(nn.Module):
-    """A VAE given the class: q(z|x, y) and p(x|z, y) (Sohn, Lee & Yan 2015).
+    """A VAE given the class: q(z|x, y), p(z|y) and p(x|z, y) (Sohn, Lee & Yan 2015).
 
     The label as one-hot joins the encoder's features, before a Dense layer of `width`, and z before
-    the decoder.
+    the decoder. p(z|y) is N(0, I), or what `prior` makes: a mixture with a first axis of classes.
     """
 
     encoder: nn.Module
@@ -97,6 +97,7 @@ class ConditionalVAE(nn.Module):
     latent_dim: int
     classes: int
     width: int = 128
+    prior: nn.Module | None = None
 
     def setup(self) -> None:
         self.joined = nn.Dense(self.width, kernel_init=GLOROT)
@@ -113,16 +114,29 @@ class ConditionalVAE(nn.Module):
         """Latents `[B, latent_dim]`, labels `[B]` -> the parameters of p(x|z, y)."""
         return self.decoder(self._join(z, labels))
 
-    def __call__(
-        self, x: jax.Array, labels: jax.Array, key: jax.Array
-    ) -> tuple[Any, DiagonalGaussian]:
-        """Images, labels, a key -> (the likelihood's parameters at one draw, the posterior)."""
+    def p_z(self, labels: jax.Array) -> Any:
+        """Labels `[B]` -> the priors p(z|y), over `[B, latent_dim]` under `jax.vmap`."""
+        if self.prior is None:
+            return standard_normal((len(labels), self.latent_dim))
+        return jax.tree.map(lambda a: a[labels], self.prior())
+
+    def __call__(self, x: jax.Array, labels: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+        """Images, labels, a key -> (the likelihood's parameters at one draw z, log q - log p of z).
+
+        The latter is log q(z|x, y) - log p(z|y), `[B]`, whose mean over draws is the KL.
+        """
         posterior = self.encode(x, labels)
-        return self.decode(posterior.sample(key), labels), posterior
+        z = posterior.sample(key)
+        log_p = jax.vmap(lambda prior, z: prior.log_prob(z))(self.p_z(labels), z)
+        return self.decode(z, labels), posterior.log_prob(z) - log_p
 
     def reconstruct(self, x: jax.Array, labels: jax.Array) -> Any:
         """Images and labels -> the likelihood's parameters at the posterior's mean."""
         return self.decode(self.encode(x, labels).mean, labels)
+
+    def everything(self, x: jax.Array, labels: jax.Array) -> Any:
+        """What touches every parameter, to make them by."""
+        return self.reconstruct(x, labels), self.p_z(labels)
 
     def _join(self, features: jax.Array, labels: jax.Array) -> jax.Array:
         one_hot = jax.nn.one_hot(labels, self.classes, dtype=features.dtype)

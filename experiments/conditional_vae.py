@@ -12,8 +12,9 @@ Cost:      about a minute on two cores, the plain VAE beside it included
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,11 +23,12 @@ from matplotlib.figure import Figure
 
 from aejax import figures, models, objectives
 from aejax.data.dataset import ImageDataset
-from aejax.divergences import gaussian_kl
 from aejax.evaluation.coverage import diversity
 from aejax.evaluation.judge import fit_judge
 from aejax.evaluation.probes import linear_probe_accuracy
-from aejax.objectives import Batch, Metrics
+from aejax.nets.priors import ClassMixturePrior
+from aejax.objectives import Batch, LossFn, Metrics
+from aejax.objectives.loss import batch_mean, elbo_metrics
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
@@ -53,22 +55,19 @@ class Config(ArchitectureConfig):
     """Widths of the dense layers, from the image inwards (--net mlp)."""
     classes: int = 10
     """Classes of the data set."""
+    prior: Literal["normal", "mixture"] = "mixture"
+    """p(z|y): N(0, I), or a learned mixture of Gaussians for each class."""
+    components: int = 20
+    """Components of a class's mixture (--prior mixture)."""
 
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         if self.classes < 2:
             raise ValueError(f"--classes {self.classes} is less than 2: use vae.py")
-        model = models.ConditionalVAE(*self.nets(image_shape), self.latent_dim, self.classes)
+        model = models.ConditionalVAE(
+            *self.nets(image_shape), self.latent_dim, self.classes, prior=self.p_z()
+        )
         likelihood = self.p_x()
-
-        def loss_fn(
-            params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-        ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-            def given_label(variables: Any, image: jax.Array, key: jax.Array) -> Any:
-                return model.apply(variables, image, batch["label"], key)
-
-            loss = objectives.vae(given_label, likelihood.log_prob)
-            return loss(params, extra, batch, key, step)
 
         def decode(params: Any, codes: jax.Array) -> jax.Array:
             z, one_hot = jnp.split(codes, [self.latent_dim], axis=-1)
@@ -77,30 +76,61 @@ class Config(ArchitectureConfig):
 
         return Recipe(
             init=lambda key, x: model.init(
-                key, x, jnp.zeros(len(x), jnp.int32), method="reconstruct"
+                key, x, jnp.zeros(len(x), jnp.int32), method="everything"
             )["params"],
-            loss_fn=loss_fn,
+            loss_fn=negative_elbo(model, likelihood.log_prob),
             optimizer=optax.adam(self.learning_rate),
             encode=partial(most_likely_codes, model, likelihood.log_prob),
             decode=decode,
-            sample_prior=lambda params, key, n: prior(key, n, self.latent_dim, self.classes),
+            sample_prior=partial(prior_codes, model),
             figures=pictures,
             headline=headlines.elbo,
             results=partial(results, model),
             classes=self.classes,
         )
 
+    def p_z(self) -> nn.Module | None:
+        """The learned prior p(z|y), or None for N(0, I)."""
+        if self.prior == "normal":
+            return None
+        if self.components < 1:
+            raise ValueError(f"--components {self.components} is not positive")
+        return ClassMixturePrior(self.classes, self.components, self.latent_dim)
+
+
+def negative_elbo(model: models.ConditionalVAE, log_prob: Any) -> LossFn:
+    """-ELBO by one draw of z, nats per image; the metrics are those of `objectives.vae`."""
+
+    def loss_fn(
+        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        images, mask = batch["image"], batch.get("mask")
+        found: Any = model.apply({"params": params, **extra}, images, batch["label"], key)
+        outputs, divergence = found
+        reconstruction = batch_mean(-log_prob(outputs, images), mask)
+        kl = batch_mean(divergence, mask)
+        loss = reconstruction + kl
+        return loss, (elbo_metrics(loss, reconstruction, kl), extra)
+
+    return loss_fn
+
 
 def most_likely_codes(
     model: models.ConditionalVAE, log_prob: Any, params: Any, x: jax.Array
 ) -> jax.Array:
-    """Images `[B, H, W, C]` -> `[B, D + classes]`: z and the class of the highest ELBO."""
+    """Images `[B, H, W, C]` -> `[B, D + classes]`: z and the class of the highest ELBO.
+
+    The ELBO's expectations are taken at the posterior's mean; the entropy of q is exact.
+    """
 
     def under(label: jax.Array) -> tuple[jax.Array, jax.Array]:
         labels = jnp.full(len(x), label)
         posterior: Any = model.apply({"params": params}, x, labels, method="encode")
+        prior: Any = model.apply({"params": params}, labels, method="p_z")
         outputs = model.apply({"params": params}, posterior.mean, labels, method="decode")
-        return log_prob(outputs, x) - gaussian_kl(*posterior), posterior.mean
+        log_p = jax.vmap(lambda p, z: p.log_prob(z))(prior, posterior.mean)
+        entropy = jnp.sum(posterior.log_sigma, axis=-1)  # up to what all classes share
+        return log_prob(outputs, x) + log_p + entropy, posterior.mean
 
     elbos, means = jax.lax.map(under, jnp.arange(model.classes))
     best = jnp.argmax(elbos, axis=0)
@@ -108,10 +138,12 @@ def most_likely_codes(
     return jnp.concatenate([z, jax.nn.one_hot(best, model.classes)], axis=-1)
 
 
-def prior(key: jax.Array, n: int, latent_dim: int, classes: int) -> jax.Array:
-    """`[n, latent_dim + classes]`: z from N(0, I), and the classes in turn."""
-    z = jax.random.normal(key, (n, latent_dim))
-    return jnp.concatenate([z, jax.nn.one_hot(jnp.arange(n) % classes, classes)], axis=-1)
+def prior_codes(model: models.ConditionalVAE, params: Any, key: jax.Array, n: int) -> jax.Array:
+    """`[n, latent_dim + classes]`: z from p(z|y), the classes y in turn."""
+    labels = jnp.arange(n) % model.classes
+    prior: Any = model.apply({"params": params}, labels, method="p_z")
+    z = jax.vmap(lambda p, key: p.samples(key, 1)[0])(prior, jax.random.split(key, n))
+    return jnp.concatenate([z, jax.nn.one_hot(labels, model.classes)], axis=-1)
 
 
 def results(
@@ -202,13 +234,13 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     config: Any = run.config
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    z = jax.random.normal(seed_stream(config.seed, "pictures"), (12, config.latent_dim))
-    one_hot = np.eye(config.classes, dtype=np.float32)
-    codes = [np.concatenate([z, np.tile(row, (12, 1))], axis=-1) for row in one_hot]
+    key = seed_stream(config.seed, "pictures")
+    assert run.recipe.sample_prior is not None
+    codes = run.recipe.sample_prior(run.state.eval_params, key, 12 * config.classes)
+    drawn = run.decode(codes).reshape(12, config.classes, *run.image_shape)
     names = run.label_names or tuple(map(str, range(config.classes)))
-    classes = zip(names, codes, strict=False)
-    rows = {name: run.decode(code) for name, code in classes}
-    yield "classes", figures.named_rows(rows, "samples: a class a row, a draw of z a column")
+    rows = {name: drawn[:, label] for label, name in enumerate(names[: config.classes])}
+    yield "classes", figures.named_rows(rows, "samples: a class a row, draws of z from p(z|y)")
     codes_of_test = run.encode(test.images[:10_000])[:, : config.latent_dim]
     yield "latent", figures.latent_scatter(codes_of_test, test.labels[:10_000], test.label_names)
     if run.history:

@@ -11,6 +11,7 @@ import pytest
 import aejax
 from aejax import models, nets
 from aejax.experiments import conditional_vae
+from aejax.nets.priors import ClassMixturePrior
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,58 @@ def test_the_label_reaches_encoder_and_decoder():
     for rows in (np.asarray(mean), np.asarray(images)):
         np.testing.assert_array_equal(rows[0], rows[3])
         assert not np.allclose(rows[0], rows[1])
+
+
+def small(prior=None):
+    return models.ConditionalVAE(*nets.mlp_pair((4, 4, 1), (8,)), 2, 3, prior=prior)
+
+
+def test_the_divergence_averages_to_the_kl_from_the_classs_own_prior():
+    model = small(ClassMixturePrior(classes=3, components=2, latent_dim=2))
+    x, labels = jnp.full((3, 4, 4, 1), 0.3), jnp.arange(3)
+    variables = model.init(jax.random.key(0), x, labels, method="everything")
+    # Both components of a class are one Gaussian, so that the KL has a closed form.
+    mean, log_sigma = np.array([[1.0, 0], [0, 2], [-1, 1]]), np.log([[0.5, 1], [1, 1], [2, 0.7]])
+    prior = {"mean": mean[:, None], "log_sigma": log_sigma[:, None], "logits": np.zeros((3, 1))}
+    twice = {name: jnp.asarray(np.repeat(a, 2, axis=1), jnp.float32) for name, a in prior.items()}
+    variables = {"params": variables["params"] | {"prior": twice}}
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    draws = jax.vmap(lambda key: model.apply(variables, x, labels, key)[1])(keys)
+    q = [np.asarray(a) for a in model.apply(variables, x, labels, method="encode")]
+    ratio, apart = np.exp(q[1] - log_sigma), (q[0] - mean) / np.exp(log_sigma)
+    expected = np.sum((ratio**2 + apart**2 - 1) / 2 - np.log(ratio), axis=-1)
+    assert np.ptp(expected) > 0.5  # the classes differ
+    error = np.std(draws, axis=0) / np.sqrt(len(keys))
+    np.testing.assert_array_less(np.abs(np.mean(draws, axis=0) - expected), 5 * error)
+
+
+def test_samples_are_drawn_from_the_prior_of_their_class():
+    model = small(ClassMixturePrior(classes=3, components=2, latent_dim=2))
+    mean = 10.0 * np.arange(12).reshape(3, 2, 2)
+    prior = {
+        "mean": jnp.asarray(mean, jnp.float32),
+        "log_sigma": jnp.full((3, 2, 2), -5.0),
+        "logits": jnp.asarray([[50.0, 0], [0, 50], [0, 0]]),
+    }
+    codes = conditional_vae.prior_codes(model, {"prior": prior}, jax.random.key(0), 300)
+    codes = np.asarray(codes)
+    labels = np.argmax(codes[:, 2:], axis=-1)
+    np.testing.assert_array_equal(labels, np.arange(300) % 3)
+    # The component drawn has the weight: class 0 its first, class 1 its second, class 2 both.
+    nearest = np.rint((codes[:, 0] / 10 - 4 * labels) / 2).astype(int)
+    np.testing.assert_allclose(codes[:, :2], mean[labels, nearest], atol=0.1)
+    np.testing.assert_allclose(
+        [nearest[labels == c].mean() for c in range(3)], [0, 1, 0.5], atol=0.2
+    )
+
+
+def test_a_normal_prior_is_the_same_for_every_class():
+    codes = conditional_vae.prior_codes(small(), {}, jax.random.key(0), 3000)
+    codes = np.asarray(codes)
+    for c in range(3):
+        z = codes[np.argmax(codes[:, 2:], axis=-1) == c, :2]
+        np.testing.assert_allclose(z.mean(axis=0), 0, atol=0.15)
+        np.testing.assert_allclose(z.std(axis=0), 1, atol=0.1)
 
 
 def test_a_code_is_z_and_the_class_of_the_highest_elbo(run):
@@ -74,6 +127,11 @@ def test_pictures_name_the_classes(run):
     texts = [text.get_text() for text in drawn["classes"].texts]
     assert [t for t in texts if len(t) == 1] == list("0123456789")
     assert any("a class a row" in text for text in texts)
+
+
+def test_no_components_is_one_line():
+    with pytest.raises(ValueError, match="--components 0 is not positive"):
+        conditional_vae.Config(components=0).build((28, 28, 1))
 
 
 def test_one_class_is_one_line():

@@ -26,6 +26,22 @@ class MixturePrior(nn.Module):
         return DiagonalMixture(logits, DiagonalGaussian(mean, log_sigma))
 
 
+class ClassMixturePrior(nn.Module):
+    """p(z|y): a `MixturePrior` for each class, in arrays with the classes as their first axis."""
+
+    classes: int
+    components: int
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self) -> DiagonalMixture:
+        shape = (self.classes, self.components, self.latent_dim)
+        mean = self.param("mean", nn.initializers.normal(1.0), shape)
+        log_sigma = self.param("log_sigma", nn.initializers.zeros, shape)
+        logits = self.param("logits", nn.initializers.zeros, shape[:2])
+        return DiagonalMixture(logits, DiagonalGaussian(mean, log_sigma))
+
+
 class VampPrior(nn.Module):
     """An equal mixture of the posteriors of learned images (Tomczak & Welling 2018).
 
