@@ -119,18 +119,20 @@ def generation(run: Run, judge: Judge, z: np.ndarray, test: np.ndarray) -> Table
     return {name: judged(judge, x) for name, x in images.items()}
 
 
-def refused(judge: Judge, test: ImageDataset, rng: np.random.Generator) -> Table:
+def refused(
+    judge: Judge, test: ImageDataset, rng: np.random.Generator, other: ImageDataset | None
+) -> Table:
     """What the judge says of test images, and of images that are none of the data."""
     shares = {"test images": judge.recognised(test.images)}
-    shares |= {name: judge.recognised(x) for name, x in controls(test, rng, another(test))}
+    shares |= {name: judge.recognised(x) for name, x in controls(test, rng, other)}
     return {name: {"recognised": share} for name, share in shares.items()}
 
 
-def another(data: ImageDataset) -> ImageDataset | None:
+def another(data: ImageDataset, data_dir: str | None) -> ImageDataset | None:
     """Images of another data set in the same shape, or None where none is at hand."""
     name = "mnist5k" if data.name == "fashion_mnist" else "fashion_mnist"
     try:
-        other = load_dataset(name, "test")
+        other = load_dataset(name, "test", data_dir)
     except UsageError:  # Fashion-MNIST is not prepared here, and there is no network
         return None
     return other if other.image_shape == data.image_shape else None
@@ -317,7 +319,8 @@ def main() -> None:
         runs = opened(arguments)
         train, test = load(runs[0], arguments.data_dir)
         judge = fit_judge(train)
-        shared = {"judge": refused(judge, test, np.random.default_rng(arguments.seed))}
+        rng, other = np.random.default_rng(arguments.seed), another(test, arguments.data_dir)
+        shared = {"judge": refused(judge, test, rng, other)}
         found = [measured(run, judge, train, test, arguments) for run in runs]
         table = over_seeds([shared | tables for tables, _ in found])
         print("\n".join(lines(table)))
