@@ -10,7 +10,7 @@ the first 1,000 test images, with the same noise.
 Command:   python experiments/denoising.py
            python experiments/denoising.py --net residual
 Expected:  see the README's table of experiments
-Cost:      TODO
+Cost:      a few minutes on two cores
 """
 
 import dataclasses

@@ -87,7 +87,7 @@ def test_the_wiener_filter_takes_a_pixel_without_signal_or_noise():
 
 def test_each_metric_gets_the_setting_that_is_best_in_it_on_the_choosing_images():
     fit, choose = (with_masking(blobs(40, seed), seed) for seed in (4, 5))
-    filters = local_filters()["gaussian"]
+    filters = local_filters()["gaussian"][1:4]
     chosen = best(filters, fit, choose)
     for metric, restore in chosen.items():
         found = quality(restore(choose.noisy), choose.clean)[metric]

@@ -146,8 +146,8 @@ def wiener(train: Pairs) -> Restore:
 
     With noisy = a + b clean + noise, each pixel's noise apart from the others' and of variance D,
     clean is estimated as m + b S (b^2 S + D)^-1 (noisy - a - b m), where S and m are the training
-    images' covariance and mean; a, b and D are fitted pixel by pixel. It knows where in the image
-    a pixel is, as no filter does.
+    images' covariance and mean. One b is fitted for all pixels, a and D for each. It knows where in
+    the image a pixel is, as no filter does.
     """
     clean, noisy = (np.float64(x).reshape(len(x), -1) for x in train)
     mean, noisy_mean = clean.mean(0), noisy.mean(0)

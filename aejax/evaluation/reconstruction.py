@@ -1,5 +1,6 @@
 """How close restored images are to the clean ones."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,12 +34,15 @@ def quality(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: if the shapes differ or a side is under SSIM's 11 pixels.
     """
-    x, y = jnp.asarray(restored, jnp.float32), jnp.asarray(clean, jnp.float32)
-    return {
-        "bce_per_pixel": float(bce_per_pixel(restored, clean).mean()),
-        "psnr": float(jnp.mean(psnr(x, y))),
-        "ssim": float(jnp.mean(ssim(x, y))),
-    }
+    bce = bce_per_pixel(restored, clean).mean()
+    x, y = np.asarray(restored, np.float32), np.asarray(clean, np.float32)
+    decibels, similarity = _psnr_and_ssim(x, y)
+    return {"bce_per_pixel": float(bce), "psnr": float(decibels), "ssim": float(similarity)}
+
+
+@jax.jit
+def _psnr_and_ssim(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jnp.mean(psnr(x, y)), jnp.mean(ssim(x, y))
 
 
 def check_window(image_shape: tuple[int, int, int]) -> None:
