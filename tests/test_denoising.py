@@ -93,7 +93,7 @@ def test_the_script_denoises_and_compares(start):
     assert run.image_shape == (28, 28, 1)
 
 
-def test_the_residual_net_keeps_the_noisy_image_as_its_code(images):
+def test_the_residual_net_keeps_the_noisy_image_as_its_code():
     recipe = denoising.Config(net="residual").build((28, 28, 1))
     noisy = jax.random.uniform(jax.random.key(0), (2, 28, 28, 1))
     params = recipe.init(jax.random.key(1), noisy)
