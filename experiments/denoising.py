@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import ClassVar, Literal
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -29,6 +30,7 @@ from aejax.data.tfds import load_dataset
 from aejax.evaluation.denoisers import Pairs, Restore, fitted
 from aejax.evaluation.reconstruction import check_window, quality
 from aejax.nets.denoiser import residual_pair
+from aejax.nets.layers import Shape
 from aejax.runs.commands import main
 from aejax.runs.config import Config as RunConfig
 from aejax.runs.recipe import Recipe
@@ -82,11 +84,11 @@ class Config(RunConfig):
     def build(self, image_shape: tuple[int, int, int]) -> Recipe:
         """Model, loss, optimiser and figures for images of `(H, W, C)`."""
         check_window(image_shape)
-        make_pair = {
+        pairs: dict[str, Callable[[Shape], tuple[nn.Module, nn.Module]]] = {
             "bottleneck": partial(nets.pooled_pair, dense=False),
             "residual": residual_pair,
-        }[self.net]
-        encoder, decoder = map(self.computed, make_pair(image_shape))
+        }
+        encoder, decoder = map(self.computed, pairs[self.net](image_shape))
         model = models.functions(models.Autoencoder(encoder, decoder))
         likelihood = likelihoods.bernoulli()
         return Recipe(
