@@ -64,7 +64,7 @@ autoencoder with another ended at 0.28381, so differences of a percent say nothi
 same network for the same epochs, its learning rate chosen on validation images, on which it is not
 trained."""
 
-_IWAE_TEXT = """The network of Burda et al. 2016 on Fashion-MNIST, binarised anew at every step, the
+_IWAE_TEXT = """The network of Burda et al. 2016 on Fashion-MNIST, binarised anew at every step,
 test images once, for 13 epochs: their ladder of 3,280 in three rungs. -log p(x) in nats by 5,000 draws
 of q(z|x) for each of 10,000 images, with the standard error over the images, which is far larger
 than that between two models on the same images; active units of each seed."""
