@@ -138,7 +138,7 @@ def test_the_tied_decoder_is_the_encoders_transpose():
     assert jax.tree.map(jnp.shape, params["decoder"]) == {"Dense_0": {"bias": (12,)}}
     params["decoder"]["Dense_0"]["bias"] = jnp.arange(12.0)
     code = jax.nn.sigmoid(x.reshape(5, 12) @ kernel)
-    expected = jax.nn.sigmoid(code @ kernel.T + jnp.arange(12.0)).reshape(x.shape)
+    expected = jax.nn.sigmoid(code @ kernel.T + jnp.arange(12.0)[None]).reshape(x.shape)
     np.testing.assert_allclose(recipe.encode(params, x), code, rtol=1e-5)
     np.testing.assert_allclose(recipe.decode(params, code), expected, rtol=1e-5)
 
