@@ -65,9 +65,9 @@ same network for the same epochs, its learning rate chosen on validation images,
 trained."""
 
 _IWAE_TEXT = """The network of Burda et al. 2016 on Fashion-MNIST, binarised anew at every step,
-test images once, for 13 epochs: their ladder of 3,280 in three rungs. -log p(x) in nats by 5,000 draws
-of q(z|x) for each of 10,000 images, with the standard error over the images, which is far larger
-than that between two models on the same images; active units of each seed."""
+test images once, for 13 epochs: their ladder of 3,280 in three rungs. -log p(x) in nats by 5,000
+draws of q(z|x) for each of 10,000 images, with the standard error over the images, which is far
+larger than that between two models on the same images; active units of each seed."""
 
 
 def training_rows(runs: Mapping[str, Seeds]) -> Iterator[str]:
