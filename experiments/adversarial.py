@@ -14,8 +14,8 @@ discriminator points, far from the prior.
 Command:   python experiments/adversarial.py
            python experiments/adversarial.py --prior mixture
            python experiments/adversarial.py --frozen-discriminator
-Expected:  see the README's table of experiments; the ten arms of
-           --prior mixture are not reached in 60 epochs of 4,000 digits
+Expected:  see RESULTS.md; the ten arms of --prior mixture are not reached in 60 epochs of 4,000
+           digits
 Cost:      about forty seconds on two cores
 """
 

@@ -11,7 +11,7 @@ the other classes best, each held out in turn, among a fifth of the training ima
 
 Command:   python experiments/anomaly.py
            python experiments/anomaly.py --classes 1 8 --latent-dim 8
-Expected:  see the README; the nearest image is a strong opponent, and a class of few strokes, the
+Expected:  see RESULTS.md; the nearest image is a strong opponent, and a class of few strokes, the
            digit 1, scores low by cross-entropy however it is restored
 Cost:      a quarter of an hour on two cores, most of it to choose sizes; with --latent-dim two
            minutes a seed

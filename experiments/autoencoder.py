@@ -1,7 +1,7 @@
 """Autoencoder: a deterministic code, dense or convolutional (Hinton & Salakhutdinov 2006).
 
 Command:   python experiments/autoencoder.py
-Expected:  see the README's table of experiments
+Expected:  see RESULTS.md
 Cost:      about half a minute on two cores
 """
 

@@ -7,7 +7,7 @@ highest.
 
 Command:   python experiments/conditional_vae.py
            python experiments/conditional_vae.py --prior normal
-Expected:  see the README's table of experiments; of the samples a judge recognises less as the
+Expected:  see RESULTS.md; of the samples a judge recognises less as the
            class asked for than of test images, and more than with N(0, I)
 Cost:      a minute or two on two cores, the judge and the plain VAE beside it included
 """

@@ -6,7 +6,7 @@ The second task is noise in the latent: how far a code can move before its decod
 
 Command:   python experiments/conv_autoencoder.py
            python experiments/conv_autoencoder.py --latent-dim 2 --epochs 100
-Expected:  see the README's table of experiments; published for MNIST: 0.0953 a pixel
+Expected:  see RESULTS.md; published for MNIST: 0.0953 a pixel
 Cost:      under a minute on two cores, the classifier included; two for the second command
 """
 

@@ -9,7 +9,7 @@ the first 1,000 test images, with the same noise.
 
 Command:   python experiments/denoising.py
            python experiments/denoising.py --net residual
-Expected:  see the README's table of experiments
+Expected:  see RESULTS.md
 Cost:      a few minutes on two cores
 """
 

@@ -7,7 +7,7 @@ the reconstructions of 64 test images in figures/epochs/, as his script does.
 
 Command:   python experiments/kvfrans_vae.py
            python experiments/kvfrans_vae.py --dataset mnist --epochs 10
-Expected:  see the README's table of experiments; he trains for 10 epochs of 55,000 images and
+Expected:  see RESULTS.md; he trains for 10 epochs of 55,000 images and
            publishes no number
 Cost:      about a minute on two cores
 """

@@ -8,7 +8,7 @@ lesson's assignment, --net conv, puts the networks of conv_autoencoder.py about 
 Command:   python experiments/lesson_vae.py
            python experiments/lesson_vae.py --slip
            python experiments/lesson_vae.py --net conv
-Expected:  see the README's table of experiments; published for MNIST, with the slip: 35.73
+Expected:  see RESULTS.md; published for MNIST, with the slip: 35.73
 Cost:      about fifteen seconds on two cores, conv about thirty
 """
 

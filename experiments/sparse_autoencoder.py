@@ -9,7 +9,7 @@ to reach a pixel's logits from units in [0, 1], and saturate them.
 
 Command:   python experiments/sparse_autoencoder.py --kind l1
            python experiments/sparse_autoencoder.py --kind deep --epochs 100
-Expected:  see the README's table of experiments
+Expected:  see RESULTS.md
 Cost:      about twenty seconds on two cores, most of it the t-SNE picture
 """
 

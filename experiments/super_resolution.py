@@ -7,7 +7,7 @@ Command:   python experiments/super_resolution.py
            python experiments/super_resolution.py --net residual
            python experiments/super_resolution.py --factor 4 --net residual
            python experiments/super_resolution.py --dataset photos --factor 4 --net residual
-Expected:  see the README's table of experiments; published for MNIST, bottleneck: 0.0955 a pixel.
+Expected:  see RESULTS.md; published for MNIST, bottleneck: 0.0955 a pixel.
            The residual network beats bicubic interpolation at both factors, in colour too. The
            bottleneck, which sees no detail past its code, loses to it but for digits at 4x.
 Cost:      half a minute to two minutes on two cores

@@ -8,7 +8,7 @@ Command:   python experiments/vae.py
            python experiments/vae.py --objective iwae --samples 50 --gradient double
            python experiments/vae.py --objective sampled --prior vampprior
            python experiments/vae.py --likelihood continuous_bernoulli --dequantize
-Expected:  see the README's table of experiments
+Expected:  see RESULTS.md
 Cost:      under a minute on two cores; with many samples as many times more
 """
 
