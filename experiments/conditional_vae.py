@@ -50,8 +50,12 @@ class Config(ArchitectureConfig):
 
     name: ClassVar[str] = "conditional_vae"
 
-    epochs: int = 60
+    epochs: int = 100
     """Passes over the training images."""
+    batch_size: int = 64
+    """Images a step."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """The learning rate throughout, or its rise over 2% of the steps and a cosine down to 0."""
     latent_dim: int = 8
     """Dimensions of the latent."""
     hidden: tuple[int, ...] = (512, 256)
