@@ -143,9 +143,16 @@ def _fit_distances(rows: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray
         PCA(min(_COMPONENTS, len(r) // 2, r.shape[1]), random_state=0).fit(r) for r in of_class
     ]
 
+    means = np.stack([s.mean_ for s in subspaces])
+    bases = [s.components_ for s in subspaces]
+
     def distances(rows: np.ndarray) -> np.ndarray:
-        back = (s.inverse_transform(s.transform(rows)) for s in subspaces)
-        return np.stack([np.linalg.norm(rows - b, axis=-1) for b in back], axis=-1)
+        # Pythagoras: the squared distance from the mean, less what lies in the subspace.
+        from_mean = (rows**2).sum(axis=-1, keepdims=True) - 2 * rows @ means.T + (means**2).sum(-1)
+        within = [
+            ((rows @ b.T - b @ m) ** 2).sum(axis=-1) for b, m in zip(bases, means, strict=True)
+        ]
+        return np.sqrt(np.maximum(from_mean - np.stack(within, axis=-1), 0))
 
     return distances
 
