@@ -35,6 +35,7 @@ from aejax.objectives.loss import batch_mean, elbo_metrics
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
+from aejax.runs.idle_flags import Conditions, With
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
 from aejax.streams import seed_stream
@@ -49,6 +50,10 @@ class Config(ArchitectureConfig):
     """Train a conditional variational autoencoder, or use a trained one."""
 
     name: ClassVar[str] = "conditional_vae"
+    acts: ClassVar[Conditions] = {
+        **ArchitectureConfig.acts,
+        "components": With("prior", ("mixture",)),
+    }
 
     epochs: int = 100
     """Passes over the training images."""

@@ -45,6 +45,11 @@ IDLE = [
         ]
     ],
     ("--components 9", "--components 9 goes with --prior mixture or vampprior", "vae"),
+    (
+        "--prior normal --components 9",
+        "--components 9 goes with --prior mixture",
+        "conditional_vae",
+    ),
     ("--k 3", "--k 3 goes with --kind k_sparse", "sparse_autoencoder"),
     ("--kind deep --k 3", "--k 3 goes with --kind k_sparse", "sparse_autoencoder"),
     ("--activity 0.1", "--activity 0.1 goes with --kind l1", "sparse_autoencoder"),
