@@ -4,6 +4,8 @@ A classifier says a class of anything, and says it surely of noise. The judge as
 image is from those of that class, by SIMCA (Wold 1976, "Pattern recognition by means of disjoint
 principal components models"): a principal subspace for each class, and the distance from it. Images
 and gradients are scaled to norm 1 first, because a faint image is near everything.
+
+It is strict on blur and lax on blends: of two digits mixed half and half about two thirds pass.
 """
 
 import dataclasses
