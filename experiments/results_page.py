@@ -42,7 +42,7 @@ def page(measured: Measured) -> str:
     runs, tables = measured["runs"], measured["tables"]
     sections = [
         HEAD,
-        "## Training\n\nEvery recipe, unchanged after it was tested once.",
+        "## Training",
         "\n".join(training_rows(runs)),
         _KERAS_TEXT,
         "\n".join(keras_rows(runs)),
