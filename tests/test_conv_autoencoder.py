@@ -86,7 +86,7 @@ def test_it_trains_and_leaves_its_figures(latent_dim, tmp_path, monkeypatch, ima
         images.label_names,
         "random",
     )
-    monkeypatch.setattr("aejax.runs.run.load_dataset", lambda name, split, data_dir: data)
+    monkeypatch.setattr("aejax.runs.splits.load_dataset", lambda name, split, data_dir: data)
     workdir = tmp_path / "r"
     run = aejax.run(
         conv_autoencoder.Config(

@@ -85,7 +85,7 @@ def test_colour_from_end_to_end(net, tmp_path, monkeypatch, capsys):
     def few(name, split, data_dir):
         return aejax.load_dataset(name, f"{split}[:256]", data_dir)
 
-    monkeypatch.setattr("aejax.runs.run.load_dataset", few)
+    monkeypatch.setattr("aejax.runs.splits.load_dataset", few)
     config = super_resolution.Config(
         dataset="photos", net=net, factor=4, epochs=3, batch_size=64, workdir=str(tmp_path / "r")
     )
