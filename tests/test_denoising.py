@@ -104,6 +104,23 @@ def test_the_residual_net_keeps_the_noisy_image_as_its_code():
     assert 0 < restored.min() < restored.max() < 1
 
 
+@pytest.mark.parametrize(
+    ("net", "noise", "keeps"),
+    [
+        ("residual", "salt_and_pepper", True),
+        ("residual", "masking", True),
+        ("residual", "gaussian", False),
+        ("bottleneck", "masking", False),
+    ],
+)
+def test_pixels_that_the_noise_left_alone_are_kept(net, noise, keeps):
+    noisy = np.array([[[[0.0], [0.25]], [[1.0], [0.75]]]], np.float32)
+    restored = np.full_like(noisy, 0.5)
+    found = denoising.Config(net=net, noise=noise).kept(noisy.reshape(1, 4), restored)
+    expected = [0.5, 0.25, 0.5, 0.75] if keeps else [0.5] * 4
+    np.testing.assert_array_equal(np.ravel(found), expected)
+
+
 def test_wrong_runs_are_one_line(start, tmp_path):
     done = start("wrong_data.py", "--first", "nothing")
     assert done.returncode == 2

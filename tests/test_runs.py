@@ -264,7 +264,10 @@ def test_the_loss_becoming_nan_names_step_and_checkpoint(capsys):
         (["--learning-rate", "nan"], "--learning-rate nan is not a positive number"),
         (["--latent-dim", "0"], "--latent-dim 0 is not positive"),
         (["--hidden", "0"], "hidden (0,) has a width that is not positive"),
-        (["--net", "conv", "--channels", "4", "4", "4"], "must be multiples of 8"),
+        (
+            ["--net", "conv", "--channels", "4", "4", "4", "--hidden", "512", "256", "128"],
+            "must be multiples of 8",
+        ),
         (["--likelihood", "gaussian", "--sigma", "0"], "sigma 0.0 is not positive"),
         (["--devices", "9"], "--devices 9 is more than the 8 devices at hand"),
         (["--devices", "8", "--batch-size", "100"], "is not a multiple of the 8 devices"),
