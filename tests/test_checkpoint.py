@@ -66,6 +66,16 @@ def test_the_last_three_and_the_best_are_kept(checkpoint, tmp_path):
         assert checkpoints.steps() == [20, 50, 60, 70]
 
 
+def test_checkpoints_of_old_that_were_ranked_by_a_loss_are_no_hindrance(checkpoint, tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints._orbax.save(1, at_step(checkpoint, 1)._asdict(), metrics={"loss": 0.1})
+        assert checkpoints.best() is None
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for step, score in ((2, 5.0), (3, 7.0), (4, None)):
+            checkpoints.save(at_step(checkpoint, step), score)
+        assert checkpoints.best() == (2, 5.0)
+
+
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, checkpoint, tmp_path, capsys):
     with Checkpoints(tmp_path / "c") as checkpoints:

@@ -4,9 +4,10 @@ Beside Orbax's folder of a step lies a digest of its files, so that a truncated 
 byte is noticed before the checkpoint is read.
 """
 
+import math
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class Checkpoints:
         policies = ocp.training.preservation_policies
         best = policies.BestN(
             n=1,
-            get_metric_fn=lambda m: m["score"],
+            get_metric_fn=_score,
             reverse=True,
             keep_checkpoints_without_metrics=False,
         )
@@ -98,8 +99,9 @@ class Checkpoints:
 
     def best(self) -> tuple[int, float] | None:
         """The step and the score of the best checkpoint, if any has a score."""
-        scores = [(i.metrics["score"], i.step) for i in self._orbax.checkpoints if i.metrics]
-        return None if not scores else (min(scores)[1], min(scores)[0])
+        found = [(_score(i.metrics or {}), i.step) for i in self._orbax.checkpoints]
+        score, step = min(found, default=(math.inf, 0))
+        return (step, score) if score < math.inf else None
 
     def save(self, checkpoint: Checkpoint, score: float | None) -> None:
         """Saves, in whole or not at all; of those with a `score`, the lowest is kept for good.
@@ -178,6 +180,11 @@ class Checkpoints:
 
         any_process(False)  # all have looked at the files
         first_alone(move)
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    """What ranks a checkpoint; the last of all where it has none, as in runs of old."""
+    return metrics.get("score", math.inf)
 
 
 def _none_can_be_read(directory: Path, reason: str) -> UsageError:
