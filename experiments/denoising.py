@@ -28,7 +28,6 @@ from matplotlib.figure import Figure
 
 from aejax import corruptions, figures, likelihoods, models, nets, objectives
 from aejax.data.dataset import ImageDataset
-from aejax.data.tfds import load_dataset
 from aejax.evaluation.denoisers import Pairs, Restore, fitted
 from aejax.evaluation.reconstruction import check_window, quality
 from aejax.nets.denoiser import residual_pair
@@ -37,6 +36,7 @@ from aejax.runs.commands import main
 from aejax.runs.config import Config as RunConfig
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.runs.splits import load_split
 from aejax.streams import seed_stream
 
 TRAINING_IMAGES = 5000  # that the opponents are fitted on
@@ -133,7 +133,7 @@ def damaged(config: Config, images: np.ndarray, split: str = "test") -> np.ndarr
 @lru_cache(maxsize=1)  # results and figures want the same
 def opponents(config: Config) -> dict[str, dict[str, Restore]]:
     """Denoisers without a network, fitted on training images; see `denoisers.fitted`."""
-    train = load_dataset(config.dataset, "train", config.data_dir).first(TRAINING_IMAGES)
+    train = load_split(config, "train").first(TRAINING_IMAGES)
     clean = np.asarray(train.images, np.float32) / 255
     return fitted(Pairs(clean, damaged(config, clean, "train")))
 
