@@ -1,6 +1,7 @@
 """Every flag acts or is refused: none is given in vain."""
 
 import dataclasses
+import importlib
 import json
 import re
 import shlex
@@ -10,20 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from aejax.errors import UsageError
-from aejax.experiments import (
-    adversarial,
-    autoencoder,
-    conditional_vae,
-    conv_autoencoder,
-    denoising,
-    iwae,
-    kvfrans_vae,
-    lesson_vae,
-    sequence_autoencoder,
-    sparse_autoencoder,
-    super_resolution,
-    vae,
-)
+from aejax.experiments import adversarial, autoencoder, vae
 from aejax.runs.commands import _check_drawing, _Evaluate
 from aejax.runs.config import Config, check_config, check_resumable, to_json
 from aejax.runs.flags import parse
@@ -74,23 +62,21 @@ ACTING = [
     ("sparse_autoencoder", "--kind deep_contractive --contraction 3"),
     ("adversarial", "--discriminator-rate 0.1"),
 ]
-MODULES = {
-    module.Config.name: module
-    for module in (
-        adversarial,
-        autoencoder,
-        conditional_vae,
-        conv_autoencoder,
-        denoising,
-        iwae,
-        kvfrans_vae,
-        lesson_vae,
-        sequence_autoencoder,
-        sparse_autoencoder,
-        super_resolution,
-        vae,
-    )
-}
+RECIPES = (
+    "adversarial",
+    "autoencoder",
+    "conditional_vae",
+    "conv_autoencoder",
+    "denoising",
+    "iwae",
+    "kvfrans_vae",
+    "lesson_vae",
+    "sequence_autoencoder",
+    "sparse_autoencoder",
+    "super_resolution",
+    "vae",
+)
+MODULES = {name: importlib.import_module(f"aejax.experiments.{name}") for name in RECIPES}
 
 
 def config_of(name, flags):
