@@ -109,7 +109,8 @@ def test_defaults_pass_and_conditions_name_fields_and_their_values(name):
 
 
 def test_the_reported_commands_give_no_flag_in_vain():
-    measured = Path(vae.__file__).resolve().parent / "measured.json"
+    # The checkout's file: an installed package has none.
+    measured = Path(__file__).parents[1] / "experiments/measured.json"
     commands = {
         command
         for command in _strings(json.loads(measured.read_text()))
