@@ -25,7 +25,7 @@ from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step, make_train_step
 
 if TYPE_CHECKING:
-    from aejax.data.dataset import ImageDataset
+    from aejax.data.dataset import Dataset
     from aejax.data.tfds import load_dataset
     from aejax.runs.config import Config
     from aejax.runs.run import Run, load_run, run
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Config": "aejax.runs.config",
-    "ImageDataset": "aejax.data.dataset",
+    "Dataset": "aejax.data.dataset",
     "Run": "aejax.runs.run",
     "fit": "aejax.training.loop",
     "fit_population": "aejax.training.population",
@@ -45,9 +45,9 @@ _LAZY = {
 
 __all__ = [
     "Config",
+    "Dataset",
     "DiagonalGaussian",
     "DivergedError",
-    "ImageDataset",
     "LatentVariableModel",
     "Run",
     "TrainState",

@@ -31,7 +31,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.divergences import inverse_multiquadric, median_distance, rbf
 from aejax.evaluation.two_sample import Tested, permutation_tests, usual_statistics
 from aejax.figures.codes import codes_beside_prior
@@ -180,7 +180,7 @@ class Config(CommonConfig):
         return standard_normal((n, self.latent_dim)).sample(key)
 
 
-def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """Whether the test codes can be told from draws of the prior, and the training codes too.
 
     Of every statistic its value, the 95% quantile of its null and its p-value; and how many of the
@@ -198,10 +198,10 @@ def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, floa
     }
 
 
-def against_prior(run: Run, data: ImageDataset) -> dict[str, Tested]:
+def against_prior(run: Run, data: Dataset) -> dict[str, Tested]:
     """Two-sample tests of the codes of the first images against as many draws of the prior."""
     config: Any = run.config
-    codes = run.encode(data.images[:1000])
+    codes = run.encode(data["x"][:1000])
     draw_key, other_key, permutation_key = jax.random.split(seed_stream(config.seed, "results"), 3)
     draws = config.sample_prior(draw_key, len(codes))
     # Bandwidth and scale are the prior's own, so that the yardstick is the same for every run.
@@ -219,14 +219,14 @@ def told_apart_by(tests: dict[str, Tested]) -> int:
     return sum(tested.value > tested.quantile for tested in tests.values())
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     config: Any = run.config
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
     key, sample_key = jax.random.split(seed_stream(config.seed, "pictures"))
     yield "samples", figures.image_grid(run.sample(sample_key, 100))
-    codes = run.encode(test.images[:2000])
+    codes = run.encode(test["x"][:2000])
     draws = np.asarray(config.sample_prior(key, len(codes)))
     yield "codes", codes_beside_prior(codes, draws, test.labels[:2000], test.label_names)
     if config.latent_dim == 2 and config.prior == "normal":

@@ -29,7 +29,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import figures
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.errors import UsageError
 from aejax.evaluation.anomaly import (
     auroc,
@@ -51,7 +51,7 @@ from aejax.streams import seed_stream
 
 Scores = dict[str, np.ndarray]  # "METHOD, ERROR" -> [N]
 # (flags, size of the code, normal images, images to score [N, H, W, C]) -> scores
-Method = Callable[[Training, int, ImageDataset, np.ndarray], Scores]
+Method = Callable[[Training, int, Dataset, np.ndarray], Scores]
 Sizes = dict[str, int]  # method -> the size of its code
 SIZES = (4, 8, 16, 32)
 ERRORS = {"squared error": squared_error, "cross-entropy": cross_entropy}
@@ -73,7 +73,7 @@ class Arguments(Training):
     """Directory for the table and the pictures."""
 
 
-def held_out(arguments: Arguments, train: ImageDataset, test: ImageDataset) -> list[int]:
+def held_out(arguments: Arguments, train: Dataset, test: Dataset) -> list[int]:
     """The labels to hold out.
 
     Raises:
@@ -98,9 +98,7 @@ def errors(method: str, images: np.ndarray, restored: Any) -> Scores:
     }
 
 
-def by_autoencoder(
-    training: Training, size: int, normal: ImageDataset, images: np.ndarray
-) -> Scores:
+def by_autoencoder(training: Training, size: int, normal: Dataset, images: np.ndarray) -> Scores:
     """The errors of an autoencoder trained on the normal images."""
     model, params = autoencoder(training, size, normal)
 
@@ -111,7 +109,7 @@ def by_autoencoder(
     return errors("autoencoder", images, restored(params, images))
 
 
-def by_vae(training: Training, size: int, normal: ImageDataset, images: np.ndarray) -> Scores:
+def by_vae(training: Training, size: int, normal: Dataset, images: np.ndarray) -> Scores:
     """The errors of a VAE trained on the normal images at the posterior's mean, and its -ELBO."""
     model, params = vae(training, size, normal)
 
@@ -126,9 +124,9 @@ def by_vae(training: Training, size: int, normal: ImageDataset, images: np.ndarr
     return errors("VAE", images, images_restored) | {"VAE, -ELBO": np.asarray(bound)}
 
 
-def by_pca(training: Training, size: int, normal: ImageDataset, images: np.ndarray) -> Scores:
+def by_pca(training: Training, size: int, normal: Dataset, images: np.ndarray) -> Scores:
     """The errors of PCA of the normal images."""
-    return errors("PCA", images, pca_restored(normal.images[:10_000], images, size))
+    return errors("PCA", images, pca_restored(normal["x"][:10_000], images, size))
 
 
 MODELS: dict[str, Method] = {"autoencoder": by_autoencoder, "VAE": by_vae, "PCA": by_pca}
@@ -139,7 +137,7 @@ def found(scores: Scores, labels: np.ndarray, label: int) -> dict[str, float]:
     return {name: auroc(score, labels == label) for name, score in scores.items()}
 
 
-def by_size(arguments: Arguments, train: ImageDataset, labels: list[int]) -> dict[str, Any]:
+def by_size(arguments: Arguments, train: Dataset, labels: list[int]) -> dict[str, Any]:
     """Model -> size -> label -> AUROC of the label among a fifth of the training images."""
     order = jax.random.permutation(seed_stream(arguments.seed, "data"), len(train))
     fifth, rest = (taken(train, part) for part in np.split(np.asarray(order), [len(train) // 5]))
@@ -148,7 +146,7 @@ def by_size(arguments: Arguments, train: ImageDataset, labels: list[int]) -> dic
         for size in SIZES:
             table.setdefault(name, {})[size] = {}
             for label in labels:
-                scores = method(arguments, size, without_class(rest, label), fifth.images)
+                scores = method(arguments, size, without_class(rest, label), fifth["x"])
                 row = found(scores, fifth.labels, label)
                 table[name][size][label] = row[f"{name}, {CHOSEN_BY}"]
     return table
@@ -163,7 +161,7 @@ def chosen(table: dict[str, Any], label: int) -> Sizes:
     return {name: max(sizes, key=lambda s: mean(sizes[s])) for name, sizes in table.items()}
 
 
-def sizes_of(arguments: Arguments, train: ImageDataset, labels: list[int]) -> dict[int, Sizes]:
+def sizes_of(arguments: Arguments, train: Dataset, labels: list[int]) -> dict[int, Sizes]:
     """Label -> the size of each model's code while it is held out: as given, or chosen."""
     given = arguments.latent_dim
     check_dimensions("--latent-dim", SIZES if given is None else (given,), train)
@@ -177,38 +175,38 @@ def sizes_of(arguments: Arguments, train: ImageDataset, labels: list[int]) -> di
     return sizes
 
 
-def scores(arguments: Arguments, sizes: Sizes, normal: ImageDataset, images: np.ndarray) -> Scores:
+def scores(arguments: Arguments, sizes: Sizes, normal: Dataset, images: np.ndarray) -> Scores:
     """Every method's scores of the images, after training on the normal ones."""
     scores: Scores = {}
     for name, method in MODELS.items():
         scores |= method(arguments, sizes[name], normal, images)
-    scores |= errors("mean image", images, mean_image(normal.images, images))
-    return scores | errors("nearest image", images, nearest_image(normal.images, images))
+    scores |= errors("mean image", images, mean_image(normal["x"], images))
+    return scores | errors("nearest image", images, nearest_image(normal["x"], images))
 
 
-def class_name(data: ImageDataset, label: int) -> str:
+def class_name(data: Dataset, label: int) -> str:
     """The name of a class, or its label."""
     return data.label_names[label] if data.label_names else str(label)
 
 
 def of_seed(
-    arguments: Arguments, sizes: dict[int, Sizes], train: ImageDataset, test: ImageDataset
+    arguments: Arguments, sizes: dict[int, Sizes], train: Dataset, test: Dataset
 ) -> tuple[dict[str, dict[str, float]], dict[str, Scores]]:
     """One seed's table, a row a class and a column a score, and the scores of the test images."""
     table, by_class = {}, {}
     for label, of_models in sizes.items():
         name = class_name(test, label)
-        by_class[name] = scores(arguments, of_models, without_class(train, label), test.images)
+        by_class[name] = scores(arguments, of_models, without_class(train, label), test["x"])
         table[name] = found(by_class[name], test.labels, label)
     return table, by_class
 
 
-def most_anomalous(by_class: dict[str, Scores], test: ImageDataset) -> Figure:
+def most_anomalous(by_class: dict[str, Scores], test: Dataset) -> Figure:
     """For each class held out the test images of the highest scores, those of the class framed."""
     rows, marks = {}, {}
     for name, by_method in by_class.items():
         highest = np.argsort(-by_method[SHOWN], kind="stable")[:15]
-        rows[f"without {name}"] = test.images[highest] / np.float32(255)
+        rows[f"without {name}"] = test["x"][highest] / np.float32(255)
         names = [class_name(test, label) for label in test.labels[highest]]
         marks[f"without {name}"] = np.array(names) == name
     return figures.marked_rows(rows, marks)

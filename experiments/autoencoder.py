@@ -13,7 +13,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, models, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
 from aejax.runs.commands import main
@@ -49,11 +49,11 @@ class Config(ArchitectureConfig):
         )
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test.images[:10_000])
+    codes = run.encode(test["x"][:10_000])
     yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
     if run.history:
         yield "curves", figures.curves(run.history, ("reconstruction",))

@@ -25,12 +25,11 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, models, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.evaluation.coverage import diversity
 from aejax.evaluation.judge import fit_judge
 from aejax.evaluation.probes import linear_probe_accuracy
 from aejax.nets.priors import ClassMixturePrior
-from aejax.objectives import Batch, LossFn, Metrics
 from aejax.objectives.loss import batch_mean, elbo_metrics
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
@@ -41,6 +40,7 @@ from aejax.runs.run import Run
 from aejax.streams import seed_stream
 from aejax.training.loop import fit
 from aejax.training.state import TrainState
+from aejax.types import Batch, LossFn, Metrics
 
 SAMPLES = 1000  # that are judged
 
@@ -116,7 +116,7 @@ def negative_elbo(model: models.ConditionalVAE, log_prob: Any) -> LossFn:
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        images, mask = batch["image"], batch.get("mask")
+        images, mask = batch["x"], batch.get("mask")
         found: Any = model.apply({"params": params, **extra}, images, batch["label"], key)
         outputs, divergence = found
         reconstruction = batch_mean(-log_prob(outputs, images), mask)
@@ -159,11 +159,11 @@ def prior_codes(model: models.ConditionalVAE, params: Any, key: jax.Array, n: in
 
 
 def results(
-    model: models.ConditionalVAE, run: Run, train: ImageDataset, test: ImageDataset
+    model: models.ConditionalVAE, run: Run, train: Dataset, test: Dataset
 ) -> dict[str, float]:
     """Whether samples show the class asked for, how diverse they are, and what z says of it."""
     train, test = train.first(10_000), test.first(10_000)
-    guessed = np.argmax(run.encode(test.images)[:, model.latent_dim :], axis=-1)
+    guessed = np.argmax(run.encode(test["x"])[:, model.latent_dim :], axis=-1)
     z = [z_of(model, run, data) for data in (train, test)]
     plain = plain_codes(run, train, test)
     return sample_results(model, run, train, test) | {
@@ -176,7 +176,7 @@ def results(
 
 
 def sample_results(
-    model: models.ConditionalVAE, run: Run, train: ImageDataset, test: ImageDataset
+    model: models.ConditionalVAE, run: Run, train: Dataset, test: Dataset
 ) -> dict[str, float]:
     """What a judge says of samples, beside what it says of test images and of reconstructions.
 
@@ -191,12 +191,12 @@ def sample_results(
     samples, asked = run.decode(codes), np.argmax(codes[:, model.latent_dim :], axis=-1)
     one_hot = np.eye(model.classes, dtype=np.float32)[test.labels]
     restored = run.decode(np.concatenate([z_of(model, run, test), one_hot], axis=-1))
-    real = judge.recognised_as(test.images, test.labels)
+    real = judge.recognised_as(test["x"], test.labels)
     features = judge.classifier.features
-    seen, some = features(test.images), train.first(SAMPLES)
+    seen, some = features(test["x"]), train.first(SAMPLES)
     diverse, as_training = (
         diversity(seen, test.labels, features(images), labels)
-        for images, labels in ((samples, asked), (some.images, some.labels))
+        for images, labels in ((samples, asked), (some["x"], some.labels))
     )
     found = judge.recognised_as(samples, asked)
     return {
@@ -213,21 +213,21 @@ def sample_results(
     }
 
 
-def z_of(model: models.ConditionalVAE, run: Run, data: ImageDataset) -> np.ndarray:
+def z_of(model: models.ConditionalVAE, run: Run, data: Dataset) -> np.ndarray:
     """The posterior's mean of every image given its label, `[N, D]`."""
     posterior = jax.jit(partial(model.apply, method="encode"))
-    images = jnp.asarray(data.images) / jnp.float32(255)
+    images = jnp.asarray(data["x"]) / jnp.float32(255)
     return np.asarray(posterior({"params": run.state.eval_params}, images, data.labels).mean)
 
 
-def plain_codes(run: Run, train: ImageDataset, test: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
+def plain_codes(run: Run, train: Dataset, test: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """The codes of a VAE of the same nets that is not told the class, trained as long."""
     config: Any = run.config
-    encoder, decoder = config.nets(run.image_shape)
+    encoder, decoder = config.nets(run.spec["x"].shape)
     model = models.functions(models.VAE(encoder, decoder, config.latent_dim))
     loss_fn = objectives.vae(model.apply, config.p_x().log_prob)
     init_key, key = jax.random.split(seed_stream(config.seed, "beside"))
-    params = model.init(init_key, jnp.zeros((1, *run.image_shape)))
+    params = model.init(init_key, jnp.zeros((1, *run.spec["x"].shape)))
     state = TrainState.create(params, run.recipe.optimizer, key)
     state, _ = fit(
         state,
@@ -238,10 +238,10 @@ def plain_codes(run: Run, train: ImageDataset, test: ImageDataset) -> tuple[np.n
         batch_size=config.batch_size,
     )
     encode = jax.jit(lambda x: model.encode(state.params, x / jnp.float32(255)).mean)
-    return np.asarray(encode(train.images[:10_000])), np.asarray(encode(test.images[:10_000]))
+    return np.asarray(encode(train["x"][:10_000])), np.asarray(encode(test["x"][:10_000]))
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     config: Any = run.config
     images = figures.first_of_each_class(test, 20)
@@ -249,11 +249,11 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
     key = seed_stream(config.seed, "pictures")
     assert run.recipe.sample_prior is not None
     codes = run.recipe.sample_prior(run.state.eval_params, key, 12 * config.classes)
-    drawn = run.decode(codes).reshape(12, config.classes, *run.image_shape)
+    drawn = run.decode(codes).reshape(12, config.classes, *run.spec["x"].shape)
     names = run.label_names or tuple(map(str, range(config.classes)))
     rows = {name: drawn[:, label] for label, name in enumerate(names[: config.classes])}
     yield "classes", figures.named_rows(rows, "samples: a class a row, draws of z from p(z|y)")
-    codes_of_test = run.encode(test.images[:10_000])[:, : config.latent_dim]
+    codes_of_test = run.encode(test["x"][:10_000])[:, : config.latent_dim]
     yield "latent", figures.latent_scatter(codes_of_test, test.labels[:10_000], test.label_names)
     if run.history:
         yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))

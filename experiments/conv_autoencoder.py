@@ -21,7 +21,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.evaluation.classifier import train_classifier
 from aejax.evaluation.probes import knn_accuracies, pca_codes
 from aejax.evaluation.stability import noisy_codes, unchanged
@@ -74,17 +74,15 @@ class Config(CommonConfig):
         )
 
 
-def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """What the code knows of the class, beside PCA's of its size, and what noise leaves of it."""
-    codes, test_codes = run.encode(train.images[:10_000]), run.encode(test.images[:10_000])
-    pca, test_pca, _ = pca_codes(train.images[:10_000], test.images[:10_000], codes.shape[1])
+    codes, test_codes = run.encode(train["x"][:10_000]), run.encode(test["x"][:10_000])
+    pca, test_pca, _ = pca_codes(train["x"][:10_000], test["x"][:10_000], codes.shape[1])
     found = knn_accuracies({"": (codes, test_codes), "_of_pca": (pca, test_pca)}, train, test)
     return found | noise_bearing(run, test_codes, train, test) if train.labelled else found
 
 
-def noise_bearing(
-    run: Run, codes: np.ndarray, train: ImageDataset, test: ImageDataset
-) -> dict[str, float]:
+def noise_bearing(run: Run, codes: np.ndarray, train: Dataset, test: Dataset) -> dict[str, float]:
     """How many test codes `[N, D]` still decode to their class under noise, by a classifier."""
     classifier = train_classifier(train)
     key = seed_stream(run.config.seed, "results")
@@ -96,15 +94,17 @@ def noise_bearing(
     } | {f"unchanged_at_{scale:g}": float(share) for scale, share in zip(SCALES, kept, strict=True)}
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     assert isinstance(run.config, Config)
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test.images[:10_000])
+    codes = run.encode(test["x"][:10_000])
     if run.config.latent_dim is None:
         maps = run.encode(images[:10:2])
-        maps = maps.reshape(len(maps), *coarse_sides(run.image_shape, len(CHANNELS)), CHANNELS[-1])
+        maps = maps.reshape(
+            len(maps), *coarse_sides(run.spec["x"].shape, len(CHANNELS)), CHANNELS[-1]
+        )
         yield "code_maps", code_maps(images[:10:2], maps)
     else:
         yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)

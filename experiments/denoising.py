@@ -27,7 +27,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import corruptions, figures, likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.evaluation.denoisers import Pairs, Restore, fitted
 from aejax.evaluation.reconstruction import check_window, quality
 from aejax.nets.denoiser import residual_pair
@@ -134,18 +134,18 @@ def damaged(config: Config, images: np.ndarray, split: str = "test") -> np.ndarr
 def opponents(config: Config) -> dict[str, dict[str, Restore]]:
     """Denoisers without a network, fitted on training images; see `denoisers.fitted`."""
     train = load_split(config, "train").first(TRAINING_IMAGES)
-    clean = np.asarray(train.images, np.float32) / 255
+    clean = np.asarray(train["x"], np.float32) / 255
     return fitted(Pairs(clean, damaged(config, clean, "train")))
 
 
-def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """BCE a pixel, PSNR and SSIM on noisy test images, and what the model has over the opponents.
 
     `NAME_psnr` is that of the noisy images, of each opponent and of the model; `psnr_over_best` is
     the model's less the best other's.
     """
     assert isinstance(run.config, Config)
-    clean = np.asarray(test.images[:TEST_IMAGES], np.float32) / 255
+    clean = np.asarray(test["x"][:TEST_IMAGES], np.float32) / 255
     noisy = damaged(run.config, clean)
     table = {"noisy": quality(noisy, clean)}
     for name, restorations in opponents(run.config).items():
@@ -172,7 +172,7 @@ def margins(table: dict[str, dict[str, float]]) -> dict[str, float]:
     return found
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves; the opponents' settings are those of the best PSNR."""
     assert isinstance(run.config, Config)
     clean = figures.first_of_each_class(test, 10)

@@ -24,7 +24,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, models, nets, objectives
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy, pca_codes
@@ -69,7 +69,7 @@ class Training:
         """These flags for each of the seeds alone."""
         return [dataclasses.replace(self, seed=self.seed + i, seeds=1) for i in range(self.seeds)]
 
-    def load(self) -> tuple[ImageDataset, ImageDataset]:
+    def load(self) -> tuple[Dataset, Dataset]:
         """The training and the test images, with labels.
 
         Raises:
@@ -93,21 +93,19 @@ class Training:
 
 
 def autoencoder(
-    training: Training, latent_dim: int, data: ImageDataset
+    training: Training, latent_dim: int, data: Dataset
 ) -> tuple[models.ModelFunctions, Any]:
     """A plain autoencoder trained on `data`: its functions and its parameters."""
-    pair = nets.mlp_pair(data.image_shape, training.hidden)
+    pair = nets.mlp_pair(data.spec["x"].shape, training.hidden)
     model = models.functions(models.Autoencoder(*pair, latent_dim))
     return model, fitted(
         training, model, objectives.autoencoder(model.apply, bernoulli_log_prob), data
     )
 
 
-def vae(
-    training: Training, latent_dim: int, data: ImageDataset
-) -> tuple[models.ModelFunctions, Any]:
+def vae(training: Training, latent_dim: int, data: Dataset) -> tuple[models.ModelFunctions, Any]:
     """A variational autoencoder trained on `data`: its functions and its parameters."""
-    pair = nets.mlp_pair(data.image_shape, training.hidden)
+    pair = nets.mlp_pair(data.spec["x"].shape, training.hidden)
     model = models.functions(models.VAE(*pair, latent_dim))
     return model, fitted(training, model, objectives.vae(model.apply, bernoulli_log_prob), data)
 
@@ -116,12 +114,12 @@ def fitted(
     training: Training,
     model: models.ModelFunctions,
     loss_fn: objectives.LossFn,
-    data: ImageDataset,
+    data: Dataset,
 ) -> Any:
     """The model's parameters after training on `data`."""
     optimizer = optax.adam(training.learning_rate)
     params = jax.jit(model.init)(
-        seed_stream(training.seed, "parameters"), jnp.zeros((1, *data.image_shape))
+        seed_stream(training.seed, "parameters"), jnp.zeros((1, *data.spec["x"].shape))
     )
     state, _ = fit(
         TrainState.create(params, optimizer, seed_stream(training.seed, "state")),
@@ -144,9 +142,9 @@ class Arguments(Training):
     """Directory for the table and the picture."""
 
 
-def check_dimensions(flag: str, dimensions: tuple[int, ...], data: ImageDataset) -> None:
+def check_dimensions(flag: str, dimensions: tuple[int, ...], data: Dataset) -> None:
     """Raises a `UsageError` for a code's size that neither a model nor PCA can have."""
-    most = min(len(data), data.images[0].size)
+    most = min(len(data), data["x"][0].size)
     for size in dimensions:
         if not 1 <= size <= most:
             raise UsageError(f"{flag} {size} is not within 1 and {most}, what PCA can have")
@@ -161,37 +159,35 @@ Embedded = tuple[np.ndarray, np.ndarray, np.ndarray]
 def by_model(
     trained: tuple[models.ModelFunctions, Any],
     code_of: Callable[[Any], jax.Array],
-    train: ImageDataset,
-    test: ImageDataset,
+    train: Dataset,
+    test: Dataset,
 ) -> Embedded:
     """The codes of a trained model, `code_of` what its `encode` gives, and its reconstructions."""
     model, params = trained
     encode = jax.jit(lambda x: code_of(model.encode(params, as_float(x))))
-    codes, test_codes = encode(train.images), encode(test.images)
+    codes, test_codes = encode(train["x"]), encode(test["x"])
     restored = jax.nn.sigmoid(model.decode(params, test_codes))
     return np.asarray(codes), np.asarray(test_codes), np.asarray(restored)
 
 
-def by_pca(dimensions: int, train: ImageDataset, test: ImageDataset) -> Embedded:
+def by_pca(dimensions: int, train: Dataset, test: Dataset) -> Embedded:
     """PCA's codes and reconstructions; clipped to [0, 1], where the models' are by construction."""
-    codes, test_codes, restored = pca_codes(train.images, test.images, dimensions)
+    codes, test_codes, restored = pca_codes(train["x"], test["x"], dimensions)
     return codes, test_codes, np.clip(restored, 0, 1)
 
 
-def measure(embedded: Embedded, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def measure(embedded: Embedded, train: Dataset, test: Dataset) -> dict[str, float]:
     """A row of the table."""
     codes, test_codes, restored = embedded
     splits = codes, train.labels, test_codes, test.labels
     return {
         "linear_probe": linear_probe_accuracy(*splits),
         "knn": knn_accuracy(*splits),
-        "squared_error": float(np.mean((restored - test.images / np.float32(255)) ** 2)),
+        "squared_error": float(np.mean((restored - test["x"] / np.float32(255)) ** 2)),
     }
 
 
-def compare(
-    arguments: Arguments, train: ImageDataset, test: ImageDataset
-) -> dict[str, dict[str, float]]:
+def compare(arguments: Arguments, train: Dataset, test: Dataset) -> dict[str, dict[str, float]]:
     """The table of one seed, a row a method and size; probes see 10,000 images of each split."""
     some, test = train.first(10_000), test.first(10_000)
     ways: dict[str, Callable[[int], Embedded]] = {

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives
 from aejax.data.binary import binarized
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.runs import headlines
 from aejax.runs.commands import main
 from aejax.runs.config import Config as BaseConfig
@@ -118,7 +118,7 @@ def ladder(epochs: int, steps: int, rate: float) -> optax.Schedule:
     return optax.piecewise_constant_schedule(rate, {n * steps: fall for n in lengths[: rungs - 1]})
 
 
-def results(samples: int, run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(samples: int, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """-log p(x) of the test images in nats, and how many dimensions of the latent are in use."""
     from aejax.runs.evaluation import evaluation_keys, latent_results
     from aejax.runs.likelihood import likelihood_results
@@ -134,7 +134,7 @@ def results(samples: int, run: Run, train: ImageDataset, test: ImageDataset) -> 
     }
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))

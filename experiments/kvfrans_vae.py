@@ -23,7 +23,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, objectives
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.divergences import gaussian_kl_per_dimension
 from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.nets.kvfrans import strided_pair
@@ -74,24 +74,20 @@ class Config(CommonConfig):
         )
 
 
-def epoch_pictures(
-    reconstruct: Any, params: Any, test: ImageDataset
-) -> Iterator[tuple[str, Figure]]:
+def epoch_pictures(reconstruct: Any, params: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The first 64 test images above their reconstructions."""
-    images = test.images[:64] / np.float32(255)
+    images = test["x"][:64] / np.float32(255)
     restored = np.asarray(reconstruct(params, images))
     yield "reconstructions", figures.reconstructions(images, restored, columns=8)
 
 
-def pictures(
-    model: models.ModelFunctions, run: Run, test: ImageDataset
-) -> Iterator[tuple[str, Figure]]:
+def pictures(model: models.ModelFunctions, run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
     yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 64))
     posterior = jax.jit(lambda x: model.encode(run.state.eval_params, as_float(x)))
-    yield "information", information(posterior(test.images[:10_000]))
+    yield "information", information(posterior(test["x"][:10_000]))
     if run.history:
         yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))
 

@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import figures
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation import latent_space
@@ -120,23 +120,21 @@ def generation(run: Run, judge: Judge, z: np.ndarray, test: np.ndarray) -> Table
     return {name: judged(judge, x) for name, x in images.items()}
 
 
-def refused(
-    judge: Judge, test: ImageDataset, rng: np.random.Generator, other: ImageDataset | None
-) -> Table:
+def refused(judge: Judge, test: Dataset, rng: np.random.Generator, other: Dataset | None) -> Table:
     """What the judge says of test images, and of images that are none of the data."""
-    shares = {"test images": judge.recognised(test.images)}
+    shares = {"test images": judge.recognised(test["x"])}
     shares |= {name: judge.recognised(x) for name, x in controls(test, rng, other)}
     return {name: {"recognised": share} for name, share in shares.items()}
 
 
-def another(data: ImageDataset, data_dir: str | None) -> ImageDataset | None:
+def another(data: Dataset, data_dir: str | None) -> Dataset | None:
     """Images of another data set in the same shape, or None where none is at hand."""
     name = "mnist5k" if data.name == "fashion_mnist" else "fashion_mnist"
     try:
         other = load_dataset(name, "test", data_dir)
     except UsageError:  # Fashion-MNIST is not prepared here, and there is no network
         return None
-    return other if other.image_shape == data.image_shape else None
+    return other if other.spec["x"].shape == data.spec["x"].shape else None
 
 
 def paths(run: Run, images: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -178,9 +176,9 @@ def interpolation(
     return table, along
 
 
-def vectors(run: Run, train: ImageDataset) -> dict[str, np.ndarray]:
+def vectors(run: Run, train: Dataset) -> dict[str, np.ndarray]:
     """The attribute vectors `[D]`, of the training images."""
-    images = train.images[:10_000] / np.float32(255)
+    images = train["x"][:10_000] / np.float32(255)
     codes = jnp.asarray(run.encode(images))
     return {
         name: np.asarray(latent_space.attribute_vector(codes, measure(jnp.asarray(images))))
@@ -215,15 +213,15 @@ def arithmetic(run: Run, judge: Judge, codes: np.ndarray, added: dict[str, np.nd
 
 
 def measured(
-    run: Run, judge: Judge, train: ImageDataset, test: ImageDataset, arguments: Arguments
+    run: Run, judge: Judge, train: Dataset, test: Dataset, arguments: Arguments
 ) -> tuple[dict[str, Table], dict[str, list[float]]]:
     """The tables of a run, and what is recognised along its interpolations."""
     count, rng = arguments.count, np.random.default_rng(arguments.seed)
     z = prior_codes(run, seed_stream(arguments.seed, "results"), count)
     typical = float(np.linalg.norm(z, axis=-1).mean())
-    ends = test.images[pairs(test, rng, count)] / np.float32(255)
+    ends = test["x"][pairs(test, rng, count)] / np.float32(255)
     halfway, along = interpolation(run, judge, ends, typical)
-    first = test.images[:count]
+    first = test["x"][:count]
     return {
         "generation": generation(run, judge, z, first),
         "halfway": halfway,
@@ -256,7 +254,7 @@ def _text(values: list[float]) -> str:
 
 
 def pictures(
-    run: Run, test: ImageDataset, z: np.ndarray, added: dict[str, np.ndarray]
+    run: Run, test: Dataset, z: np.ndarray, added: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, Figure]]:
     """Samples of the codes `[N, D]`, interpolations, traversals and attributes."""
     yield "samples", figures.image_grid(run.decode(z[:100]))
@@ -279,12 +277,12 @@ def pictures(
     )
 
 
-def traversals(run: Run, test: ImageDataset, z: np.ndarray) -> Figure:
+def traversals(run: Run, test: Dataset, z: np.ndarray) -> Figure:
     """One test image's code, moved along a dimension a row; those that vary most come first.
 
     A dimension goes from -3 to 3 standard deviations of the prior, whose draws are z `[N, D]`.
     """
-    codes = run.encode(test.images[:10_000])
+    codes = run.encode(test["x"][:10_000])
     variance = codes.var(axis=0)
     first = np.argsort(-variance, kind="stable")[:10]
     steps = np.linspace(-3, 3, STEPS, dtype=np.float32)
@@ -300,7 +298,7 @@ def traversals(run: Run, test: ImageDataset, z: np.ndarray) -> Figure:
     )
 
 
-def load(run: Run, data_dir: str | None) -> tuple[ImageDataset, ImageDataset]:
+def load(run: Run, data_dir: str | None) -> tuple[Dataset, Dataset]:
     """The training and the test images of the runs' data set.
 
     Raises:

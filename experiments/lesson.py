@@ -87,7 +87,7 @@ def draw(figure):
 
 # %%
 train, test = aejax.load_dataset("mnist5k", "train"), aejax.load_dataset("mnist5k", "test")
-print(train.images.shape, train.images.dtype, test.images.shape)
+print(train["x"].shape, train["x"].dtype, test["x"].shape)
 
 # %% [markdown]
 # ## A convolutional autoencoder
@@ -251,7 +251,7 @@ from aejax import figures
 from aejax.evaluation.latent_space import lerp, path
 
 ends = [int(np.argmax(test.labels == digit)) for digit in (3, 7)]
-first, last = variational.encode(test.images[ends])
+first, last = variational.encode(test["x"][ends])
 draw(figures.image_grid(variational.decode(path(lerp, first, last, 10)), columns=10))
 
 # %% [markdown]
@@ -260,7 +260,7 @@ draw(figures.image_grid(variational.decode(path(lerp, first, last, 10)), columns
 # Every formula is a pure function that works in a loop of your own. A linear VAE, whole:
 
 # %%
-images = train.images[:1000].reshape(1000, -1) / jnp.float32(255)
+images = train["x"][:1000].reshape(1000, -1) / jnp.float32(255)
 params = {
     "encode": 0.05 * jax.random.normal(jax.random.key(0), (784, 16)),
     "decode": jnp.zeros((8, 784)),

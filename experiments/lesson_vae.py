@@ -23,14 +23,15 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.divergences import gaussian_kl
 from aejax.latents import standard_normal
-from aejax.objectives import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives import batch_mean
 from aejax.runs.commands import main
 from aejax.runs.config import Config as CommonConfig
 from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.types import Batch, LossFn, Metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +112,9 @@ def slipped_vae(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        outputs, posterior = apply_fn({"params": params, **extra}, batch["image"], key)
+        outputs, posterior = apply_fn({"params": params, **extra}, batch["x"], key)
         mask = batch.get("mask")
-        reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
+        reconstruction = batch_mean(-log_prob(outputs, batch["x"]), mask)
         charged = batch_mean(gaussian_kl(posterior.mean, posterior.log_sigma / 2), mask)
         loss = reconstruction + charged
         return loss, ({"loss": loss, "reconstruction": reconstruction, "charge": charged}, extra)
@@ -121,11 +122,11 @@ def slipped_vae(
     return loss_fn
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test.images[:10_000])
+    codes = run.encode(test["x"][:10_000])
     yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
     if codes.shape[1] == 2:
         yield "manifold", figures.manifold(run.decode)

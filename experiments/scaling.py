@@ -31,7 +31,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.runs.flags import one_line_errors, parse
 from aejax.training.loop import make_source, train
@@ -75,7 +75,7 @@ def steps_of(beta: Any) -> tuple[TrainStep, EvalStep]:
     return make_train_step(loss_fn, optax.adam(1e-3)), make_eval_step(loss_fn)
 
 
-def alone(config: Config, data: ImageDataset, devices: int) -> Iterator[Any]:
+def alone(config: Config, data: Dataset, devices: int) -> Iterator[Any]:
     """One model on so many devices, an epoch at every `next`."""
     mesh = data_mesh(devices)
     source = make_source(data, mesh, stream=False)
@@ -90,7 +90,7 @@ def alone(config: Config, data: ImageDataset, devices: int) -> Iterator[Any]:
     return (progress for progress in calls if progress.epoch_done)
 
 
-def together(config: Config, data: ImageDataset, count: int) -> Iterator[Any]:
+def together(config: Config, data: Dataset, count: int) -> Iterator[Any]:
     """So many members, an epoch of all of them at every `next`."""
     return train_population(
         stack_states([state_of(seed) for seed in range(count)]),
@@ -106,7 +106,7 @@ def measure(config: Config) -> dict[tuple[str, int], list[float]]:
     """Seconds an epoch of every population and number of devices, the model alone among them."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (config.images, *SHAPE), dtype=np.uint8)
-    data = ImageDataset(pixels, np.zeros(config.images, np.int32))
+    data = Dataset({"x": pixels, "label": np.zeros(config.images, np.int32)})
     counts = [2**i for i in range(10) if 2**i <= len(jax.devices())]
     runs = {("devices", n): alone(config, data, n) for n in counts}
     runs |= {("members", n): together(config, data, n) for n in config.members}

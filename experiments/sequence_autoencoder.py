@@ -25,7 +25,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.evaluation.probes import pca_codes
 from aejax.nets.recurrent import CELLS, recurrent_pair
 from aejax.runs.commands import main
@@ -109,14 +109,14 @@ def guesses(train: np.ndarray, test: np.ndarray, dimensions: int) -> dict[str, n
     }
 
 
-def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """Errors of the model and of the guesses, a value; of tunes in semitones too.
 
     A `squared_error_over_best_guess` above 1 says that a guess beats the model.
     """
-    images = test.images[:10_000]
+    images = test["x"][:10_000]
     codes = run.encode(images)
-    plain = guesses(train.images[:10_000], images, codes.shape[1])
+    plain = guesses(train["x"][:10_000], images, codes.shape[1])
     found = {}
     for name, guess in ({"model": run.decode(codes)} | plain).items():
         found[f"squared_error_{name}"] = float(np.mean((guess - images / np.float32(255)) ** 2))
@@ -142,17 +142,17 @@ def is_tunes(run: Run) -> bool:
     return run.config.dataset.startswith("fiddle_tunes")
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     if is_tunes(run):
         from aejax.data.builders.fiddle_tunes import to_pitch  # imports tensorflow_datasets
 
-        tunes = test.images[np.linspace(0, len(test) - 1, 9).astype(int)]
+        tunes = test["x"][np.linspace(0, len(test) - 1, 9).astype(int)]
         yield "reconstructions", figures.melodies(to_pitch(tunes), to_pitch(run.reconstruct(tunes)))
     else:
         images = figures.first_of_each_class(test, 20)
         yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test.images[:10_000])
+    codes = run.encode(test["x"][:10_000])
     yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
     if run.history:
         yield "curves", figures.curves(run.history, ("reconstruction",))

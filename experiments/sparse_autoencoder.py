@@ -26,7 +26,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, likelihoods, models, nets, objectives, penalties
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.evaluation.contraction import jacobian_norms, moved_by_noise
 from aejax.evaluation.probes import knn_accuracies, pca_codes
 from aejax.figures.codes import activity_histogram, tsne
@@ -144,11 +144,11 @@ class Config(CommonConfig):
         return objectives.penalised(loss_fn, *charges[self.kind])
 
 
-def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """The model's error beside PCA's at equal code size; how busy and how steady its code is."""
-    images = test.images[:10_000] / np.float32(255)
-    codes, test_codes = run.encode(train.images[:10_000]), run.encode(test.images[:10_000])
-    pca, test_pca, restored = pca_codes(train.images[:10_000], test.images[:10_000], codes.shape[1])
+    images = test["x"][:10_000] / np.float32(255)
+    codes, test_codes = run.encode(train["x"][:10_000]), run.encode(test["x"][:10_000])
+    pca, test_pca, restored = pca_codes(train["x"][:10_000], test["x"][:10_000], codes.shape[1])
     return {
         "squared_error_per_pixel": float(np.mean((run.decode(test_codes) - images) ** 2)),
         "squared_error_per_pixel_of_pca": float(np.mean((restored - images) ** 2)),
@@ -158,10 +158,10 @@ def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, floa
     } | knn_accuracies({"": (codes, test_codes), "_of_pca": (pca, test_pca)}, train, test)
 
 
-def steadiness(run: Run, test: ImageDataset) -> dict[str, float]:
+def steadiness(run: Run, test: Dataset) -> dict[str, float]:
     """How far the code moves with the image: see `aejax.evaluation.contraction`."""
     encode = partial(run.recipe.encode, run.state.eval_params)
-    x = as_float(jnp.asarray(test.images[:1000]))
+    x = as_float(jnp.asarray(test["x"][:1000]))
     norms = jax.jit(partial(jacobian_norms, encode))(x)
     key = seed_stream(run.config.seed, "results")
     return {
@@ -170,11 +170,11 @@ def steadiness(run: Run, test: ImageDataset) -> dict[str, float]:
     }
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test.images[:1000])
+    codes = run.encode(test["x"][:1000])
     yield "tsne", tsne(codes, test.labels[:1000], test.label_names)
     yield "activity", activity_histogram(codes)
     units = np.eye(codes.shape[1], dtype=np.float32) * np.abs(codes).max(axis=0, keepdims=True)

@@ -24,7 +24,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.evaluation.interpolation import enlarged
 from aejax.evaluation.reconstruction import check_window
 from aejax.likelihoods import bernoulli_log_prob, gaussian_log_prob
@@ -110,7 +110,7 @@ def enlargements(run: Run, images: np.ndarray) -> dict[str, np.ndarray]:
     """Float images `[N, H, W, C]` shrunk and enlarged again, by each method and by the model."""
     config: Any = run.config
     small = run.encode(images)
-    ways = enlarged(as_small(small, run.image_shape, config.factor), config.factor)
+    ways = enlarged(as_small(small, run.spec["x"].shape, config.factor), config.factor)
     return ways | {"model": run.decode(small)}
 
 
@@ -119,13 +119,13 @@ def decibels(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return np.minimum(psnr(jnp.asarray(images), jnp.asarray(restored)), 100.0)
 
 
-def results(run: Run, train: ImageDataset, test: ImageDataset) -> dict[str, float]:
+def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
     """Mean PSNR and SSIM of the model and of interpolation; prints which is better.
 
     `psnr_over_bicubic` is the difference of the means, `share_over_bicubic` the share of the images
     on which the model's PSNR is the higher.
     """
-    images = test.images[:10_000] / np.float32(255)
+    images = test["x"][:10_000] / np.float32(255)
     ratios, found = {}, {}
     for name, restored in enlargements(run, images).items():
         ratios[name] = decibels(images, restored)
@@ -148,7 +148,7 @@ def verdict(found: dict[str, float]) -> str:
     )
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves; `super_resolution` gives the PSNR of the images shown."""
     images = figures.first_of_each_class(test, 10).astype(np.float32)
     rows = {}
@@ -163,7 +163,7 @@ def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
 def from_noise(run: Run) -> Figure:
     """What bicubic interpolation and the model make of small images of uniform noise."""
     config: Any = run.config
-    height, width, channels = run.image_shape
+    height, width, channels = run.spec["x"].shape
     shape = (10, height // config.factor, width // config.factor, channels)
     noise = np.random.default_rng(config.seed).uniform(size=shape).astype(np.float32)
     ways = enlarged(noise, config.factor)

@@ -27,7 +27,7 @@ import numpy as np
 import optax
 
 from aejax import likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.flops import matmul_flops, matmul_peak
 from aejax.runs.flags import one_line_errors, parse
@@ -78,12 +78,12 @@ def build(net: str) -> tuple[TrainState, objectives.LossFn, optax.GradientTransf
     return TrainState.create(params, optimizer, key), loss_fn, optimizer
 
 
-def random_images(count: int, folder: Path) -> ImageDataset:
+def random_images(count: int, folder: Path) -> Dataset:
     """Random images, memory-mapped from `folder` as decoded data sets are."""
     rng = np.random.default_rng(0)
     np.save(folder / "images.npy", rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8))
     images = np.load(folder / "images.npy", mmap_mode="r")
-    return ImageDataset(images, np.zeros(count, np.int32))
+    return Dataset({"x": images, "label": np.zeros(count, np.int32)})
 
 
 def measure(config: Config, folder: Path) -> tuple[dict[str, list[float]], dict[str, float]]:
@@ -110,7 +110,7 @@ def kinds_of(data: str) -> tuple[str, ...]:
     return ("resident", "stream") if data == "both" else (data,)
 
 
-def aejax_epochs(config: Config, data: ImageDataset, kind: str) -> Iterator[float]:
+def aejax_epochs(config: Config, data: Dataset, kind: str) -> Iterator[float]:
     """Images/s of epoch after epoch."""
     state, loss_fn, optimizer = build(config.net)
     mesh = data_mesh(1)
@@ -151,7 +151,7 @@ def peak_memory() -> float:
 def flops_per_image(config: Config) -> tuple[float, float]:
     """Multiplications and additions of a step, and 3 x those of the forward pass, an image."""
     state, loss_fn, optimizer = build(config.net)
-    batch = {"image": jnp.zeros((config.batch_size, *SHAPE))}
+    batch = {"x": jnp.zeros((config.batch_size, *SHAPE))}
     step = matmul_flops(make_train_step(loss_fn, optimizer), state, batch)
     forward = matmul_flops(lambda s, b: loss_fn(s.params, {}, b, s.key, s.step)[0], state, batch)
     return step / config.batch_size, 3 * forward / config.batch_size

@@ -21,7 +21,7 @@ import optax
 from matplotlib.figure import Figure
 
 from aejax import figures, models, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.nets.priors import MixturePrior, VampPrior
 from aejax.runs import headlines
 from aejax.runs.architecture import ArchitectureConfig
@@ -113,12 +113,12 @@ class Config(ArchitectureConfig):
         return modules[self.prior]()
 
 
-def pictures(run: Run, test: ImageDataset) -> Iterator[tuple[str, Figure]]:
+def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
     """The figures that a run leaves."""
     images = figures.first_of_each_class(test, 20)
     yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
     yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 100))
-    codes = run.encode(test.images[:10_000])
+    codes = run.encode(test["x"][:10_000])
     yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
     if codes.shape[1] == 2:
         yield "manifold", figures.manifold(run.decode)

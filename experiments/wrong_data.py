@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import figures
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.data.tfds import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation.reconstruction import quality
@@ -94,9 +94,10 @@ def check_pair(first: Run, second: Run) -> None:
                 f"--first has --{name} {getattr(one, name)} and --second {getattr(two, name)}: "
                 f"give runs of one {name}"
             )
-    if first.image_shape != second.image_shape:
+    shapes = first.spec["x"].shape, second.spec["x"].shape
+    if shapes[0] != shapes[1]:
         raise UsageError(
-            f"--first has images of {first.image_shape} and --second of {second.image_shape}: "
+            f"--first has images of {shapes[0]} and --second of {shapes[1]}: "
             "give data sets of one size"
         )
 
@@ -107,12 +108,12 @@ def denoised(pair: tuple[Run, Run], clean: np.ndarray) -> dict[str, np.ndarray]:
     return {"noisy": noisy} | {run.config.dataset: run.reconstruct(noisy) for run in pair}
 
 
-def compare(pairs: list[tuple[Run, Run]], tests: list[ImageDataset]) -> Table:
+def compare(pairs: list[tuple[Run, Run]], tests: list[Dataset]) -> Table:
     """PSNR (dB) and SSIM of each pair: "IMAGES by MODEL" or "IMAGES noisy" -> metric -> values."""
     table: Table = {}
     for pair in pairs:
         for run, test in zip(pair, tests, strict=True):
-            clean = np.asarray(test.images, np.float32) / 255
+            clean = np.asarray(test["x"], np.float32) / 255
             for name, images in denoised(pair, clean).items():
                 does = "noisy" if name == "noisy" else f"by {name}"
                 row = table.setdefault(f"{run.config.dataset} {does}", {m: [] for m in METRICS})
@@ -131,7 +132,7 @@ def lines(table: Table) -> list[str]:
     ]
 
 
-def picture(pair: tuple[Run, Run], tests: list[ImageDataset]) -> Figure:
+def picture(pair: tuple[Run, Run], tests: list[Dataset]) -> Figure:
     """For each data set the noisy images, what both models make of them, and the clean ones."""
     rows: dict[str, np.ndarray] = {}
     for run, test in zip(pair, tests, strict=True):

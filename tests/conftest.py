@@ -32,7 +32,7 @@ import jax
 import numpy as np
 import pytest
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -60,10 +60,12 @@ _GIVEN_DATA_DIR = Path(_GIVEN).resolve() if _GIVEN else None
 def images():
     """37 random 8 x 8 grey images of 3 classes."""
     rng = np.random.default_rng(0)
-    return ImageDataset(
-        rng.integers(0, 256, (37, 8, 8, 1), dtype=np.uint8),
-        (np.arange(37) % 3).astype(np.int32),
-        ("a", "b", "c"),
+    return Dataset(
+        {
+            "x": rng.integers(0, 256, (37, 8, 8, 1), dtype=np.uint8),
+            "label": (np.arange(37) % 3).astype(np.int32),
+        },
+        {"label": ("a", "b", "c")},
         "random",
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from aejax import likelihoods, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.training.loop import fit
 from aejax.training.members import stack_states
 from aejax.training.population import fit_population
@@ -65,5 +65,5 @@ def furthest(swept, data):
 
 if __name__ == "__main__":
     pixels = np.random.default_rng(0).integers(0, 256, (2000, *SHAPE), dtype=np.uint8)
-    noise = ImageDataset(pixels, np.zeros(2000, np.int32))
+    noise = Dataset({"x": pixels, "label": np.zeros(2000, np.int32)})
     print(json.dumps({name: furthest(swept, noise) for name, swept in SWEPT.items()}))

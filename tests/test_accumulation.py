@@ -23,7 +23,7 @@ def problem(hidden=(6,)):
     params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     params = jax.tree.map(lambda leaf: leaf.astype(x.dtype), params)
     loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
-    return loss_fn, params, {"image": x}
+    return loss_fn, params, {"x": x}
 
 
 def after(steps, accumulate, place=lambda tree, split: tree):
@@ -57,7 +57,7 @@ def test_parts_are_the_large_batch_over_devices():
 def test_parts_need_less_memory():
     loss_fn, params, _ = problem((64, 64))
     state = TrainState.create(params, optax.adam(1e-2), jax.random.key(7))
-    batch = {"image": jax.ShapeDtypeStruct((4096, *SHAPE), jnp.float32)}
+    batch = {"x": jax.ShapeDtypeStruct((4096, *SHAPE), jnp.float32)}
 
     def temporary(parts):
         step = make_train_step(loss_fn, optax.adam(1e-2), accumulate=parts)
@@ -70,13 +70,13 @@ def test_each_part_draws_its_own_noise_and_extra_is_their_mean():
     def loss_fn(params, extra, batch, key, step):
         draw = jax.random.normal(key)
         loss = params["w"] * draw
-        seen = {"mean": jnp.mean(batch["image"]), "steps": extra["steps"] + 1}
+        seen = {"mean": jnp.mean(batch["x"]), "steps": extra["steps"] + 1}
         return loss, ({"draw": draw, "square": draw**2}, seen)
 
     extra = {"mean": jnp.zeros(()), "steps": jnp.zeros((), jnp.int32)}
     state = TrainState.create({"w": jnp.ones(())}, optax.sgd(1.0), jax.random.key(0), extra=extra)
     x = jnp.arange(8.0).reshape(8, 1, 1, 1)
-    after, metrics = make_train_step(loss_fn, optax.sgd(1.0), accumulate=4)(state, {"image": x})
+    after, metrics = make_train_step(loss_fn, optax.sgd(1.0), accumulate=4)(state, {"x": x})
     assert metrics["square"] > metrics["draw"] ** 2 + 1e-3  # one draw for all: equal
     assert (float(after.extra["mean"]), int(after.extra["steps"])) == (3.5, 1)
     np.testing.assert_allclose(after.params["w"], 1 - metrics["draw"], rtol=1e-6)

@@ -66,7 +66,7 @@ def linear_problem(dtype=None):
     rng = np.random.default_rng(0)
     shapes = {"encoder": (4, 2), "decoder": (2, 4), "discriminator": (2,)}
     params = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
-    return params, {"image": jnp.asarray(rng.uniform(size=(ROWS, 2, 2, 1)), dtype)}
+    return params, {"x": jnp.asarray(rng.uniform(size=(ROWS, 2, 2, 1)), dtype)}
 
 
 def by_hand(params, x, rates, decay, steps):
@@ -98,7 +98,7 @@ def test_three_steps_equal_three_written_by_hand():
     with jax.enable_x64(True):
         phases = linear_phases({name: optax.sgd(r, momentum=0.9) for name, r in rates.items()})
         state, batch = start_linear(phases)
-        expected = by_hand(state.params, batch["image"], rates, 0.9, steps=3)
+        expected = by_hand(state.params, batch["x"], rates, 0.9, steps=3)
         step = jax.jit(make_phased_step(phases))
         for _ in range(3):
             state, _ = step(state, batch)
@@ -161,11 +161,11 @@ def test_losses_and_accuracy_are_those_of_scikit_learn_and_leave_masked_rows_out
     phases = linear_phases({name: optax.sgd(0.1) for name in PARTS})
     params, batch = linear_problem()
     keep = np.arange(ROWS) < 4
-    given = jnp.where(keep.reshape(-1, 1, 1, 1), batch["image"], jnp.nan)
+    given = jnp.where(keep.reshape(-1, 1, 1, 1), batch["x"], jnp.nan)
     loss, (metrics, _) = phased_loss(phases)(
-        params, {}, {"image": given, "mask": jnp.asarray(keep)}, jax.random.key(0), 0
+        params, {}, {"x": given, "mask": jnp.asarray(keep)}, jax.random.key(0), 0
     )
-    codes = np.asarray(encode(params, batch["image"]))[keep]
+    codes = np.asarray(encode(params, batch["x"]))[keep]
     logits = np.concatenate([DRAWS[keep], codes]) @ np.asarray(params["discriminator"])
     is_prior = np.repeat([1, 0], 4)
     assert metrics["discriminator"] == pytest.approx(
@@ -216,7 +216,7 @@ def test_an_affine_encoder_finds_the_priors_mean_and_deviation():
     step = make_phased_step(phases)
 
     def body(state, key):
-        state, _ = step(state, {"image": 3 + 2 * draw(key, 256)})
+        state, _ = step(state, {"x": 3 + 2 * draw(key, 256)})
         return state, state.params["encoder"]
 
     keys = jax.random.split(jax.random.key(1), 4000)
@@ -256,7 +256,7 @@ def test_a_frozen_discriminator_keeps_its_bits(frozen):
     state = TrainState.create(params, recipe.optimizer, jax.random.key(2))
     step = jax.jit(recipe.step())
     for _ in range(3):
-        state, _ = step(state, {"image": images})
+        state, _ = step(state, {"x": images})
 
     def moved(part):
         pairs = zip(jax.tree.leaves(params[part]), jax.tree.leaves(state.params[part]), strict=True)

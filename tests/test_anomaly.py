@@ -75,12 +75,12 @@ def test_at_another_posterior_it_lies_above_by_the_divergence():
 
 
 def test_pca_leaves_what_its_components_do_not_span(images):
-    x = (images.images / 255).reshape(37, -1)
+    x = (images["x"] / 255).reshape(37, -1)
     train, test = x[:30], x[30:]
     _, _, directions = np.linalg.svd(train - train.mean(axis=0))
     rest = (test - train.mean(axis=0)) @ directions[4:].T
-    restored = anomaly.pca_restored(images.images[:30], images.images[30:], 4)
-    found = anomaly.squared_error(images.images[30:], restored)
+    restored = anomaly.pca_restored(images["x"][:30], images["x"][30:], 4)
+    found = anomaly.squared_error(images["x"][30:], restored)
     np.testing.assert_allclose(found, (rest**2).sum(axis=-1), rtol=1e-4)
 
 
@@ -91,7 +91,7 @@ def test_distance_to_the_mean_image():
 
 
 def test_the_nearest_image_is_the_least_distant(images):
-    train, test = images.images[:30], images.images[30:]
+    train, test = images["x"][:30], images["x"][30:]
     pairs = (train[None] / 255 - test[:, None] / 255).reshape(7, 30, -1)
     found = anomaly.squared_error(test, anomaly.nearest_image(train, test))
     np.testing.assert_allclose(found, (pairs**2).sum(axis=-1).min(axis=1), rtol=1e-5)
@@ -100,14 +100,14 @@ def test_the_nearest_image_is_the_least_distant(images):
 
 def test_cross_entropy_is_that_of_bernoulli_pixels_and_finite_beyond_0_and_1(images):
     rng = np.random.default_rng(1)
-    logits = rng.normal(size=images.images.shape)
-    x = images.images / 255  # x log p + (1 - x) log (1 - p), of grey pixels too
+    logits = rng.normal(size=images["x"].shape)
+    x = images["x"] / 255  # x log p + (1 - x) log (1 - p), of grey pixels too
     by_hand = x * np.logaddexp(0, -logits) + (1 - x) * np.logaddexp(0, logits)
     by_hand = by_hand.reshape(37, -1).sum(axis=-1)
-    found = anomaly.cross_entropy(images.images, 1 / (1 + np.exp(-logits)))
+    found = anomaly.cross_entropy(images["x"], 1 / (1 + np.exp(-logits)))
     np.testing.assert_allclose(found, by_hand, rtol=1e-5)
-    beyond = anomaly.cross_entropy(images.images, np.where(logits > 0, 1.2, -0.1))
-    clipped = anomaly.cross_entropy(images.images, np.where(logits > 0, 0.999, 0.001))
+    beyond = anomaly.cross_entropy(images["x"], np.where(logits > 0, 1.2, -0.1))
+    clipped = anomaly.cross_entropy(images["x"], np.where(logits > 0, 0.999, 0.001))
     np.testing.assert_allclose(beyond, clipped)
 
 
@@ -116,7 +116,7 @@ def test_every_method_is_scored_by_both_errors(images, monkeypatch):
     for name in ("autoencoder", "vae"):
         monkeypatch.setattr(script, name, trained)
     monkeypatch.setattr(script, "negative_elbo", lambda key, q, decode, log_prob, x: x[:, 0, 0, 0])
-    found = script.scores(Arguments(), dict.fromkeys(script.MODELS, 4), images, images.images)
+    found = script.scores(Arguments(), dict.fromkeys(script.MODELS, 4), images, images["x"])
     methods = ("autoencoder", "VAE", "PCA", "mean image", "nearest image")
     pairs = [f"{method}, {error}" for method in methods for error in script.ERRORS]
     assert sorted(found) == sorted([*pairs, "VAE, -ELBO"])
@@ -135,7 +135,7 @@ def test_a_code_is_chosen_without_the_class_that_is_held_out():
 def test_without_a_class_only_its_images_are_gone(images):
     rest = anomaly.without_class(images, 1)
     kept = [i for i, label in enumerate(images.labels) if label != 1]
-    np.testing.assert_array_equal(rest.images, images.images[kept])
+    np.testing.assert_array_equal(rest["x"], images["x"][kept])
     np.testing.assert_array_equal(rest.labels, images.labels[kept])
 
 
@@ -194,6 +194,8 @@ def test_an_unknown_class_is_one_line(start):
 
 
 def test_one_class_cannot_be_held_out(images):
-    one = aejax.ImageDataset(images.images, np.zeros(37, np.int32), ("a",), "one")
+    one = aejax.Dataset(
+        {"x": images["x"], "label": np.zeros(37, np.int32)}, {"label": ("a",)}, "one"
+    )
     with pytest.raises(aejax.UsageError, match="has one class"):
         held_out(Arguments(), one, one)

@@ -31,7 +31,7 @@ def test_the_decoder_emits_what_the_likelihood_takes(net, channels, likelihood):
 
     def step(params, image):
         gradient, (metrics, _) = jax.grad(loss_fn, has_aux=True)(
-            params, {}, {"image": image}, jax.random.key(1), jnp.zeros(())
+            params, {}, {"x": image}, jax.random.key(1), jnp.zeros(())
         )
         return gradient, metrics, p_x.mean(model.decode(params, jnp.zeros((5, 2))))
 

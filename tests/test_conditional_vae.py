@@ -89,7 +89,7 @@ def test_a_normal_prior_is_the_same_for_every_class():
 
 def test_a_code_is_z_and_the_class_of_the_highest_elbo(run):
     test = aejax.load_dataset("mnist5k", "test")
-    images = test.images[::50] / np.float32(255)
+    images = test["x"][::50] / np.float32(255)
     codes = run.encode(images)
     assert codes.shape == (20, 3 + 10)
     np.testing.assert_array_equal(np.sort(codes[:, 3:], axis=-1)[:, -2:], [[0, 1]] * 20)

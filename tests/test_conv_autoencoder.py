@@ -80,10 +80,9 @@ def test_unchanged_compares_with_the_decoding_and_not_with_the_code():
 @pytest.mark.parametrize("latent_dim", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_it_trains_and_leaves_its_figures(latent_dim, tmp_path, monkeypatch, images):
     # Four times over: the classifier takes 100 images a step.
-    data = aejax.ImageDataset(
-        np.tile(images.images, (4, 1, 1, 1)),
-        np.tile(images.labels, 4),
-        images.label_names,
+    data = aejax.Dataset(
+        {"x": np.tile(images["x"], (4, 1, 1, 1)), "label": np.tile(images.labels, 4)},
+        {"label": images.label_names},
         "random",
     )
     monkeypatch.setattr("aejax.runs.splits.load_dataset", lambda name, split, data_dir: data)

@@ -24,10 +24,10 @@ def cache(tmp_path):
 def test_what_was_written_is_read_and_stays_on_disk(cache):
     directory, images, labels, _ = cache
     dataset = open_cached(directory, "set")
-    np.testing.assert_array_equal(dataset.images, images)
+    np.testing.assert_array_equal(dataset["x"], images)
     np.testing.assert_array_equal(dataset.labels, labels)
     assert dataset.label_names == ("a", "b", "c", "d")
-    assert isinstance(dataset.images, np.memmap)
+    assert isinstance(dataset["x"], np.memmap)
 
 
 def truncate(path):
@@ -49,7 +49,7 @@ def test_a_damaged_cache_is_noticed_and_can_be_rebuilt(cache, damage, name, caps
     assert open_cached(directory, "set") is None
     assert "rebuilding the damaged cache" in capsys.readouterr().err
     build()
-    np.testing.assert_array_equal(open_cached(directory, "set").images, images)
+    np.testing.assert_array_equal(open_cached(directory, "set")["x"], images)
 
 
 @pytest.mark.parametrize("manifest", ["{}", "[]", '{"files": 3}', '{"files": {}}'])

@@ -130,17 +130,17 @@ def few_tunes(monkeypatch, tmp_path):
 def test_every_fifth_tune_is_for_testing_and_nothing_of_it_for_training(few_tunes):
     train = load_dataset("fiddle_tunes", "train", few_tunes)
     test = load_dataset("fiddle_tunes", "test", few_tunes)
-    assert train.image_shape == test.image_shape == (32, 1, 1)
-    roots = {int(pitch) for pitch in to_pitch(train.images)[:, 0]}
+    assert train.spec["x"].shape == test.spec["x"].shape == (32, 1, 1)
+    roots = {int(pitch) for pitch in to_pitch(train["x"])[:, 0]}
     assert roots == {C, D, E, F}  # G's twin went with it, and the jig is in another meter
-    assert {int(pitch) for pitch in to_pitch(test.images)[:, 0]} == {G}
+    assert {int(pitch) for pitch in to_pitch(test["x"])[:, 0]} == {G}
     assert (len(train), len(test)) == (8, 2)
     assert {train.label_names[label] for label in train.labels} == {"reel"}
     assert "tensorflow" not in sys.modules
 
 
 def test_a_window_is_of_one_tune(few_tunes):
-    windows = to_pitch(load_dataset("fiddle_tunes", "train", few_tunes).images)
+    windows = to_pitch(load_dataset("fiddle_tunes", "train", few_tunes)["x"])
     assert all(set(window) <= {window[0], c} for window in windows)
 
 

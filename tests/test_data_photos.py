@@ -41,16 +41,16 @@ def records(split):
 
 def test_shapes_and_no_labels():
     train, test = load_dataset("photos", "train"), load_dataset("photos", "test")
-    assert train.images.shape == (4730, 32, 32, 3)
-    assert test.images.shape == (1536, 32, 32, 3)
+    assert train["x"].shape == (4730, 32, 32, 3)
+    assert test["x"].shape == (1536, 32, 32, 3)
     assert np.all(train.labels == -1)
-    np.testing.assert_array_equal(figures.first_of_each_class(test, 10), test.images[:10] / 255)
+    np.testing.assert_array_equal(figures.first_of_each_class(test, 10), test["x"][:10] / 255)
 
 
 def test_prepared_twice_without_a_network_it_is_the_same(tmp_path, offline):
     for split in SPLITS:
         first, second = (load_dataset("photos", split, str(tmp_path / name)) for name in "ab")
-        np.testing.assert_array_equal(first.images, second.images)
+        np.testing.assert_array_equal(first["x"], second["x"])
     assert "tensorflow" not in sys.modules
 
 

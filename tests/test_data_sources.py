@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aejax.data import stream as stream_module
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.data.resident import gather_batch
 from aejax.data.stream import Stream
 from aejax.training.compiled import epoch_order
@@ -17,7 +17,7 @@ def batches(source, order, first=0, pace=3):
     result, offsets = [], []
     for segment in source.segments(order, first, lambda: pace):
         for i in range(segment.first, segment.last):
-            result.append(np.asarray(source.take(segment.arrays, i)["image"]))
+            result.append(np.asarray(source.take(segment.arrays, i)["x"]))
             offsets.append(segment.offset + i)
     return np.stack(result), offsets
 
@@ -29,7 +29,7 @@ def test_sources_give_the_order_that_they_are_told(images, stream, first, monkey
     order = epoch_order(jax.random.key(0), 0, len(images), 5)
     chex.assert_shape(order, (7, 5))
     got, offsets = batches(make_source(images, data_mesh(1), stream=stream), order, first)
-    expected = images.images[np.asarray(order)][first:]
+    expected = images["x"][np.asarray(order)][first:]
     np.testing.assert_array_equal(np.rint(got * 255).astype(np.uint8), expected)
     np.testing.assert_allclose(got, expected.astype(np.float32) / 255, rtol=1e-6)
     assert offsets == list(range(first, 7))
@@ -70,7 +70,7 @@ def test_streaming_reads_no_more_than_the_prefetch_ahead(images, monkeypatch):
         def __len__(self):
             return len(self.array)
 
-    watched = ImageDataset(Watched(images.images), images.labels)
+    watched = Dataset({"x": Watched(images["x"]), "label": images.labels})
     order = np.arange(36, dtype=np.int32).reshape(18, 2)
     segments = Stream(watched, data_mesh(1)).segments(order, 0, lambda: 1)
     next(segments)
@@ -83,22 +83,46 @@ def test_streaming_reads_no_more_than_the_prefetch_ahead(images, monkeypatch):
 
 def test_gather_batch_scales_to_one(images):
     rows = np.array([3, 1])
-    batch = gather_batch(images.images, images.labels, rows)
-    chex.assert_shape(batch["image"], (2, 8, 8, 1))
-    chex.assert_type(batch["image"], np.float32)
-    assert float(batch["image"].max()) <= 1
+    batch = gather_batch(images.arrays, rows)
+    chex.assert_shape(batch["x"], (2, 8, 8, 1))
+    chex.assert_type(batch["x"], np.float32)
+    assert float(batch["x"].max()) <= 1
     np.testing.assert_array_equal(batch["label"], images.labels[rows])
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4, 1), np.float32)],
+    ("arrays", "message"),
+    [
+        ({}, "name what is modelled 'x'"),
+        ({"label": np.zeros(3, np.int32)}, "name what is modelled 'x'"),
+        ({"x": np.zeros((3, 4), np.uint8), "label": np.zeros(2, np.int32)}, "differ in length"),
+        ({"x": np.float32(1)}, "x is a scalar"),
+        ({"x": np.array(["a", "b"])}, "x is of <U1"),
+        ({"x": np.array([2**40])}, "x holds 1099511627776, beyond int32"),
+    ],
 )
-def test_a_data_set_is_uint8_of_rank_4(bad):
-    with pytest.raises(ValueError, match="give uint8"):
-        ImageDataset(bad, np.zeros(3, np.int32))
+def test_what_is_no_data_set_is_one_line(arrays, message):
+    with pytest.raises(ValueError, match=message):
+        Dataset(arrays)
 
 
-def test_labels_must_match():
-    with pytest.raises(ValueError, match="do not match 3 images"):
-        ImageDataset(np.zeros((3, 4, 4, 1), np.uint8), np.zeros(2, np.int32))
+def test_arrays_of_any_kind_become_what_the_device_takes():
+    arrays = {
+        "x": np.arange(6, dtype=np.int64).reshape(3, 2),
+        "weight": np.array([0.5, 1.0, 2.0]),
+        "mask": np.array([[True], [False], [True]]),
+        "image": np.array([[0], [51], [255]], np.uint8),
+    }
+    batch = gather_batch(Dataset(arrays).arrays, np.array([2, 0]))
+    assert {k: v.dtype.name for k, v in batch.items()} == {
+        "x": "int32",
+        "weight": "float32",
+        "mask": "bool",
+        "image": "float32",
+    }
+    np.testing.assert_array_equal(batch["x"], [[4, 5], [0, 1]])
+    np.testing.assert_array_equal(batch["image"], [[1.0], [0.0]])
+    spec = Dataset(arrays).spec
+    assert {k: (v.shape, v.dtype) for k, v in spec.items()} == {
+        k: (v.shape[1:], v.dtype) for k, v in batch.items()
+    }

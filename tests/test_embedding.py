@@ -27,7 +27,7 @@ def test_a_models_codes_and_reconstructions(images):
         decode=lambda params, z: z.reshape(-1, 8, 8, 1) / params,  # the image itself as logits
     )
     codes, test_codes, restored = by_model((stub, 2.0), lambda code: code[:, :64], images, images)
-    pixels = images.images / 255
+    pixels = images["x"] / 255
     np.testing.assert_allclose(codes, 2 * pixels.reshape(37, 64), rtol=1e-5)
     np.testing.assert_array_equal(codes, test_codes)
     np.testing.assert_allclose(restored, 1 / (1 + np.exp(-pixels)), rtol=1e-5)
@@ -37,7 +37,7 @@ def test_a_models_codes_and_reconstructions(images):
 
 
 def test_pca_restores_all_that_its_components_span(images):
-    centred = (images.images / 255).reshape(37, -1)
+    centred = (images["x"] / 255).reshape(37, -1)
     values = np.linalg.svd(centred - centred.mean(axis=0), compute_uv=False)
     _, _, restored = by_pca(5, images, images)
     assert restored.min() >= 0

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.evaluation.classifier import ConvClassifier, train_classifier
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy, pca_codes
 
@@ -40,7 +40,7 @@ def test_the_classifier_learns_where_the_bright_half_is():
     labels = (np.arange(400) % 2).astype(np.int32)
     images = rng.integers(0, 60, (400, 8, 8, 1), dtype=np.uint8)
     images[labels == 1, :, 4:] += 150
-    data = ImageDataset(images, labels, ("left", "right"), "halves")
+    data = Dataset({"x": images, "label": labels}, {"label": ("left", "right")}, "halves")
     classifier = train_classifier(data, epochs=3, batch_size=50)
     assert classifier.accuracy(data) == 1.0
     assert classifier.features(images[:3] / 255.0).shape == (3, 64)

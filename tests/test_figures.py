@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from aejax import figures
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.figures.codes import code_maps
 
 
@@ -85,7 +85,9 @@ def test_first_of_each_class_covers_the_classes(channels, count):
     labels = np.random.default_rng(0).permutation(labels).astype(np.int32)
     pixels = np.zeros((38, 4, 4, channels), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 1, 0, 0] = labels, np.arange(38)
-    chosen = figures.first_of_each_class(ImageDataset(pixels, labels, tuple("abcde"), "d"), count)
+    chosen = figures.first_of_each_class(
+        Dataset({"x": pixels, "label": labels}, {"label": tuple("abcde")}, "d"), count
+    )
     assert chosen.shape == (count, 4, 4, channels)
     got = np.round(chosen[:, :2, 0, 0] * 255).astype(int)
     taken = np.bincount(got[:, 0], minlength=5)

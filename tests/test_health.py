@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import aejax
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import DivergedError
 from aejax.experiments import autoencoder
 from aejax.runs.commands import main
@@ -34,11 +34,11 @@ def spoilt_at(step, optimizer):
 
 
 def quadratic(params, extra, batch, key, step):
-    loss = jnp.sum((params["w"] - jnp.mean(batch["image"])) ** 2)
+    loss = jnp.sum((params["w"] - jnp.mean(batch["x"])) ** 2)
     return loss, ({"loss": loss}, extra)
 
 
-DATA = ImageDataset(np.full((8, 2, 2, 1), 51, np.uint8), np.zeros(8, np.int32))
+DATA = Dataset({"x": np.full((8, 2, 2, 1), 51, np.uint8), "label": np.zeros(8, np.int32)})
 
 
 def state_of(optimizer, **options):

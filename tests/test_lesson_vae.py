@@ -38,7 +38,7 @@ def test_what_the_slip_charges_is_keras_formula():
         return jnp.zeros_like(images), DiagonalGaussian(jnp.asarray(mean), jnp.asarray(s))
 
     loss_fn = lesson_vae.slipped_vae(apply, lesson_vae.negative_squared_error)
-    batch = {"image": jnp.zeros((2, 4, 4, 1))}
+    batch = {"x": jnp.zeros((2, 4, 4, 1))}
     _, (metrics, _) = loss_fn({}, {}, batch, jax.random.key(0), 0)
     expected = np.mean(-0.5 * np.sum(1 + s - mean**2 - np.exp(s), axis=-1))
     assert float(metrics["charge"]) == pytest.approx(expected, rel=1e-6)

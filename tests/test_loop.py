@@ -38,7 +38,7 @@ def by_hand(state, loss_fn, images, epochs, batch_size):
     losses = []
     for epoch in range(epochs):
         for rows in epoch_order(state.key, epoch, len(images), batch_size):
-            batch = gather_batch(images.images, images.labels, rows)
+            batch = gather_batch(images.arrays, rows)
             state, metrics = step(state, batch)
             losses.append(float(metrics["loss"]))
     return state, losses
@@ -117,7 +117,7 @@ def test_evaluation_is_exact_on_a_last_partial_batch(vae, images):
             # The noise of a full batch, as the evaluation draws it; the loss of the rows there are.
             rows = np.minimum(np.arange(start, start + 16), 36)
             rows = np.where(np.arange(start, start + 16) < 37, rows, 0)
-            data = gather_batch(images.images, images.labels, rows)
+            data = gather_batch(images.arrays, rows)
             data["mask"] = np.arange(start, start + 16) < 37
             _, (metrics, _) = loss_fn(
                 state.params, {}, data, evaluation_key(state.key, batch), state.step

@@ -127,7 +127,7 @@ def test_gradients_reach_every_parameter(net, kind):
     objective = objectives.vae if kind is VAE else objectives.autoencoder
     loss_fn = objective(model.apply, likelihoods.bernoulli().log_prob)
     gradient = jax.jit(jax.grad(loss_fn, has_aux=True))
-    grads, _ = gradient(params, {}, {"image": x}, jax.random.key(0), 0)
+    grads, _ = gradient(params, {}, {"x": x}, jax.random.key(0), 0)
     chex.assert_trees_all_equal_shapes(grads, params)
     chex.assert_tree_all_finite(grads)
     dead = [k for k, g in jax.tree_util.tree_leaves_with_path(grads) if not jnp.any(g)]
@@ -146,9 +146,7 @@ def test_learned_scale_has_one_scalar_more_and_its_gradient():
     chex.assert_shape([mean, log_sigma], [(3, 4, 4, 1), ()])
     assert log_sigma == 0
     loss_fn = objectives.vae(model.apply, likelihoods.gaussian_learned().log_prob)
-    grads, _ = jax.jit(jax.grad(loss_fn, has_aux=True))(
-        params, {}, {"image": x}, jax.random.key(0), 0
-    )
+    grads, _ = jax.jit(jax.grad(loss_fn, has_aux=True))(params, {}, {"x": x}, jax.random.key(0), 0)
     # d(-log p)/d log_sigma = number of pixels - the squared error at sigma = 1
     expected = 16 - jnp.mean(jnp.sum((x - mean) ** 2, axis=(1, 2, 3)))
     np.testing.assert_allclose(grads["decoder"]["log_sigma"], expected, rtol=1e-5)

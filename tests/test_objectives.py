@@ -66,7 +66,7 @@ def test_vae_of_a_linear_model_by_hand(beta, mask):
     rng = np.random.default_rng(0)
     params, apply_fn, by_hand = linear_model(rng)
     images = rng.uniform(size=(4, 3, 2, 1))
-    batch = {"image": jnp.asarray(images)}
+    batch = {"x": jnp.asarray(images)}
     rows = slice(None)
     if mask is not None:
         batch["mask"], rows = jnp.array(mask), np.array(mask)
@@ -110,7 +110,7 @@ def test_elbo_at_the_exact_posterior_is_the_evidence():
         return gaussian_log_prob(outputs, log_sigma, images)
 
     _, (metrics, _) = objectives.vae(apply_fn, log_prob)(
-        {}, {}, {"image": draws}, jax.random.key(0), STEP
+        {}, {}, {"x": draws}, jax.random.key(0), STEP
     )
     outputs, _ = apply_fn({}, draws, jax.random.key(0))
     error = float(jnp.std(log_prob(outputs, draws))) / np.sqrt(len(draws))
@@ -128,7 +128,7 @@ def test_elbo_is_below_the_evidence_at_another_posterior():
         return apply_fn(variables, moved, key)[0], posterior._replace(mean=posterior.mean + 0.5)
 
     loss_fn = objectives.vae(shifted, lambda o, i: gaussian_log_prob(o, log_sigma, i))
-    _, (metrics, _) = loss_fn({}, {}, {"image": x}, jax.random.key(0), STEP)
+    _, (metrics, _) = loss_fn({}, {}, {"x": x}, jax.random.key(0), STEP)
     assert metrics["elbo"] < evidence.logpdf(np.asarray(x)).mean()
 
 
@@ -136,7 +136,7 @@ def test_elbo_is_below_the_evidence_at_another_posterior():
 def test_autoencoder_is_the_cross_entropy(mask):
     rng = np.random.default_rng(0)
     images, logits = rng.uniform(size=(3, 4, 5, 2)), rng.normal(size=(3, 4, 5, 2))
-    batch = {"image": jnp.asarray(images)} | ({} if mask is None else {"mask": jnp.array(mask)})
+    batch = {"x": jnp.asarray(images)} | ({} if mask is None else {"mask": jnp.array(mask)})
     loss_fn = objectives.autoencoder(lambda v, x: v["params"] + v["b"], bernoulli_log_prob)
     params, extra = jnp.asarray(logits) - 1, {"b": jnp.ones_like(logits)}
     loss, (metrics, out) = jax.jit(loss_fn)(params, extra, batch, jax.random.key(0), STEP)
@@ -150,7 +150,7 @@ def test_autoencoder_is_the_cross_entropy(mask):
 
 def test_a_nan_image_in_a_masked_row_does_not_spread():
     images = jnp.stack([jnp.full((2, 2, 1), 0.5), jnp.full((2, 2, 1), jnp.nan)])
-    batch = {"image": images, "mask": jnp.array([True, False])}
+    batch = {"x": images, "mask": jnp.array([True, False])}
     loss_fn = objectives.autoencoder(lambda v, x: jnp.zeros_like(x), bernoulli_log_prob)
     loss, (metrics, _) = jax.jit(loss_fn)({}, {}, batch, jax.random.key(0), STEP)
     np.testing.assert_allclose(loss, 4 * np.log(2), rtol=1e-6)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from aejax import likelihoods, objectives
 from aejax.aggregate_posterior import aggregate_log_probs
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.training.loop import make_evaluate, make_source
 from aejax.training.sharding import data_mesh
@@ -87,7 +87,7 @@ def evaluate(loss_fn, linear, batch):
 
 def test_the_tc_vaes_parts_sum_to_the_kl():
     linear = LinearGaussian(inflation=1.3)
-    batch = {"image": linear.data(40)}
+    batch = {"x": linear.data(40)}
     loss_fn = objectives.beta_tcvae(linear.model, beta=4.0, images=1000)
     loss, (m, _) = jax.jit(lambda b: evaluate(loss_fn, linear, b))(batch)
     whole = m["mutual_information"] + m["total_correlation"] + m["dimension_kl"]
@@ -109,7 +109,7 @@ def test_independent_latents_have_no_total_correlation_in_an_evaluation(batch_si
     sigma, dim = 0.3, 3
     normal = np.random.default_rng(1).normal(size=(1000, dim, 1, 1))
     pixels = np.clip(255 * (0.5 + normal / 8), 0, 255)
-    data = ImageDataset(pixels.astype(np.uint8), np.zeros(1000, np.int32))
+    data = Dataset({"x": pixels.astype(np.uint8), "label": np.zeros(1000, np.int32)})
 
     def encode(params, x):
         mean = (x.reshape(len(x), dim) - 0.5) * 8 * np.sqrt(1 - sigma**2)
@@ -136,7 +136,7 @@ def test_independent_latents_have_no_total_correlation_in_an_evaluation(batch_si
 
 def test_the_info_vae_at_its_ends():
     linear = LinearGaussian(inflation=1.3)
-    batch = {"image": linear.data(40)}
+    batch = {"x": linear.data(40)}
     loss, (m, _) = evaluate(objectives.info_vae(linear.model, alpha=0.0, weight=1.0), linear, batch)
     np.testing.assert_allclose(loss, -m["elbo"], rtol=1e-6)
     mmd_vae = objectives.info_vae(linear.model, alpha=1.0, weight=50.0)
@@ -149,7 +149,7 @@ def test_the_wae_charges_codes_off_the_prior(shift):
     """At W of unit columns and no noise, codes of N(0, I) data are N(0, I) but for a shrinkage."""
     linear = LinearGaussian(sigma=0.1)
     x = linear.data(500) + shift * jnp.asarray(linear.w.sum(axis=1), jnp.float32)[None]
-    _, (m, _) = evaluate(objectives.wae_mmd(linear.model, weight=10.0), linear, {"image": x})
+    _, (m, _) = evaluate(objectives.wae_mmd(linear.model, weight=10.0), linear, {"x": x})
     assert set(m) == {"loss", "reconstruction", "mmd"}
     assert (abs(m["mmd"]) < 0.02) if shift == 0 else (m["mmd"] > 0.2)
     np.testing.assert_allclose(m["loss"], m["reconstruction"] + 10 * m["mmd"], rtol=1e-5)
@@ -166,11 +166,11 @@ def test_the_wae_charges_codes_off_the_prior(shift):
 def test_masked_rows_do_not_count_and_gradients_are_finite(build):
     linear = LinearGaussian(inflation=1.3)
     x = jnp.concatenate([linear.data(5), jnp.full((2, 5), jnp.nan)])
-    batch = {"image": x, "mask": jnp.arange(7) < 5}
+    batch = {"x": x, "mask": jnp.arange(7) < 5}
     loss_fn = build(linear.model)
     _, (metrics, _) = evaluate(loss_fn, linear, batch)
     chex.assert_tree_all_finite(metrics)
-    clean = {"image": jnp.where(jnp.isnan(x), 3.0, x), "mask": batch["mask"]}
+    clean = {"x": jnp.where(jnp.isnan(x), 3.0, x), "mask": batch["mask"]}
     (loss, _), grads = jax.value_and_grad(
         lambda p: loss_fn(p, {}, clean, jax.random.key(3), STEP), has_aux=True
     )(linear.params)

@@ -62,19 +62,19 @@ def parts(model):
 
 def test_a_schedule_reads_the_step():
     linear = LinearGaussian()
-    batch = {"image": linear.data(6)}
+    batch = {"x": linear.data(6)}
     loss_fn = objectives.vae(*parts(linear.model), beta=optax.linear_schedule(0, 2, 10))
     for step, weight in ((0, 0.0), (5, 1.0), (10, 2.0)):
         loss, (metrics, _) = loss_fn(linear.params, {}, batch, jax.random.key(0), step)
         expected = metrics["reconstruction"] + weight * metrics["kl"]
         np.testing.assert_allclose(loss, expected, rtol=1e-6)
-    kl = gaussian_kl(*linear.encode(linear.params, batch["image"])).mean()
+    kl = gaussian_kl(*linear.encode(linear.params, batch["x"])).mean()
     np.testing.assert_allclose(metrics["kl"], kl, rtol=1e-5)
 
 
 def test_gecos_first_steps_by_hand():
     linear = LinearGaussian()
-    batch = {"image": linear.data(6)}
+    batch = {"x": linear.data(6)}
     loss_fn = objectives.geco(*parts(linear.model), tolerance=3.0, rate=0.1)
     extra = objectives.geco_extra()
     logs = [0.0]
@@ -107,7 +107,7 @@ def test_geco_ends_at_its_tolerance():
     def step(carry, key):
         params, opt_state, extra = carry
         grad = jax.grad(loss_fn, has_aux=True)
-        grads, (metrics, extra) = grad(params, extra, {"image": x}, key, STEP)
+        grads, (metrics, extra) = grad(params, extra, {"x": x}, key, STEP)
         updates, opt_state = optimizer.update(grads, opt_state)
         return (optax.apply_updates(params, updates), opt_state, extra), metrics
 
@@ -122,18 +122,18 @@ def test_geco_ends_at_its_tolerance():
 
 def test_binary_images_are_drawn_with_the_pixels_chances():
     def loss_fn(params, extra, batch, key, step):
-        return batch["image"].mean(), (batch, extra)
+        return batch["x"].mean(), (batch, extra)
 
     binarized = objectives.dynamically_binarized(loss_fn)
     image = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]).reshape(1, 3, 1, 1), (20_000, 3, 1, 1))
-    batch = {"image": image, "label": jnp.zeros(20_000)}
+    batch = {"x": image, "label": jnp.zeros(20_000)}
     _, (drawn, _) = binarized({}, {}, batch, jax.random.key(0), STEP)
-    assert set(np.unique(drawn["image"])) == {0.0, 1.0}
-    np.testing.assert_allclose(drawn["image"].mean(axis=(0, 2, 3)), [0, 0.3, 1], atol=0.015)
+    assert set(np.unique(drawn["x"])) == {0.0, 1.0}
+    np.testing.assert_allclose(drawn["x"].mean(axis=(0, 2, 3)), [0, 0.3, 1], atol=0.015)
     _, (same, _) = binarized({}, {}, drawn, jax.random.key(1), STEP)
-    chex.assert_trees_all_equal(same["image"], drawn["image"])
+    chex.assert_trees_all_equal(same["x"], drawn["x"])
     _, (other, _) = binarized({}, {}, batch, jax.random.key(2), STEP)
-    assert (other["image"] != drawn["image"]).any()
+    assert (other["x"] != drawn["x"]).any()
 
 
 def test_dequantized_pixels_are_uniform_within_their_levels():
@@ -150,9 +150,9 @@ def bits_of_a_loss(log_density, level, draws=200_000):
     """Of the `dequantized` loss of a pixel whose level is known."""
 
     def loss_fn(params, extra, batch, key, step):
-        return -jnp.mean(log_density(batch["image"])), ({}, extra)
+        return -jnp.mean(log_density(batch["x"])), ({}, extra)
 
-    batch = {"image": jnp.full((draws, 1, 1, 1), level / 255)}
+    batch = {"x": jnp.full((draws, 1, 1, 1), level / 255)}
     loss, _ = objectives.dequantized(loss_fn)({}, {}, batch, jax.random.key(0), STEP)
     return float(bits_per_dim(loss, 1)) + 8
 

@@ -31,7 +31,7 @@ class Learned(LinearGaussian):
 def gradients(loss_fn, params, x, draws, seed=0):
     """Gradients over many draws, `[draws, ...]`."""
     keys = jax.random.split(jax.random.key(seed), draws)
-    gradient = jax.grad(lambda p, key: loss_fn(p, {}, {"image": x}, key, STEP)[0])
+    gradient = jax.grad(lambda p, key: loss_fn(p, {}, {"x": x}, key, STEP)[0])
     return jax.jit(jax.vmap(gradient, in_axes=(None, 0)))(params, keys)
 
 
@@ -59,7 +59,7 @@ def test_at_the_posterior_every_bound_is_log_p(build, samples):
     exact = LinearGaussian()
     x = exact.data(50)
     loss, (metrics, extra) = build(exact.model, samples)(
-        exact.params, {}, {"image": x}, jax.random.key(0), STEP
+        exact.params, {}, {"x": x}, jax.random.key(0), STEP
     )
     expected = exact.log_marginal(x).mean()
     for got in (-loss, metrics["elbo"], metrics["iwae"]):
@@ -74,9 +74,7 @@ def test_the_bound_rises_with_k_to_log_p():
     losses = []
     for samples in (1, 5, 50, 500):
         loss_fn = objectives.importance_weighted(wrong.model, samples, bounds.iwae_bound)
-        loss, (metrics, _) = jax.jit(loss_fn)(
-            wrong.params, {}, {"image": x}, jax.random.key(1), STEP
-        )
+        loss, (metrics, _) = jax.jit(loss_fn)(wrong.params, {}, {"x": x}, jax.random.key(1), STEP)
         losses.append(float(loss))
     exact = -wrong.log_marginal(x).mean()
     assert losses == sorted(losses, reverse=True)
@@ -125,7 +123,7 @@ def test_the_doubly_reparameterized_gradient_is_that_of_the_bound():
     @jax.jit
     def mean_loss(params):
         keys = jax.random.split(jax.random.key(2), 60_000)
-        return jax.vmap(lambda k: plain(params, {}, {"image": x}, k, STEP)[0])(keys).mean()
+        return jax.vmap(lambda k: plain(params, {}, {"x": x}, k, STEP)[0])(keys).mean()
 
     by_plain = gradients(plain, learned.params, x, 60_000)
     by_double = gradients(double, learned.params, x, 60_000, seed=3)
@@ -181,14 +179,14 @@ def test_rows_that_only_fill_the_batch_do_not_count():
     wrong = LinearGaussian(inflation=1.3)
     x = wrong.data(3)
     padded = {
-        "image": jnp.concatenate([x[:2], jnp.full((1, 5), jnp.nan)]),
+        "x": jnp.concatenate([x[:2], jnp.full((1, 5), jnp.nan)]),
         "mask": jnp.array([True, True, False]),
     }
     loss_fn = objectives.importance_weighted(wrong.model, 4, bounds.iwae_bound)
     _, (metrics, _) = loss_fn(wrong.params, {}, padded, jax.random.key(0), STEP)
     chex.assert_tree_all_finite(metrics)
     # By hand: the first two columns of the same draws.
-    safe = jnp.where(jnp.isnan(padded["image"]), 0, padded["image"])
+    safe = jnp.where(jnp.isnan(padded["x"]), 0, padded["x"])
     log_weights = wrong.model.log_weights(wrong.params, safe, jax.random.key(0), 4)
     expected = bounds.iwae_bound(log_weights)[:2].mean()
     np.testing.assert_allclose(metrics["iwae"], expected, rtol=1e-5)

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from aejax import likelihoods, models, nets
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.experiments import adversarial, vae
 from aejax.nets.compute import Computed
 from aejax.runs.objectives import Sampled
@@ -140,9 +140,9 @@ def test_each_of_them_is_in_the_step():
     def traced(**fields):
         config = vae.Config(hidden=(16,), batch_size=8, **fields)
         recipe = build_recipe(config, (28, 28, 1), 4000)
-        blank = ImageDataset(np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.int32))
+        blank = Dataset({"x": np.zeros((1, 28, 28, 1), np.uint8), "label": np.zeros(1, np.int32)})
         state = initial_state(config, recipe, blank)
-        batch = {"image": jnp.zeros((8, 28, 28, 1)), "label": jnp.zeros(8, jnp.int32)}
+        batch = {"x": jnp.zeros((8, 28, 28, 1)), "label": jnp.zeros(8, jnp.int32)}
         return str(jax.make_jaxpr(recipe.step())(state, batch))
 
     plain = traced()

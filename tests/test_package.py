@@ -69,7 +69,7 @@ def test_the_readmes_examples_run():
     x = names["jnp"].zeros((2, 28, 28, 1))
     params = names["models"].functions(names["vae"]).init(names["jax"].random.key(0), x)
     key = names["jax"].random.key(1)
-    loss, _ = names["of_model"](params, {}, {"image": x}, key, 0)
+    loss, _ = names["of_model"](params, {}, {"x": x}, key, 0)
     assert loss > 0
 
 

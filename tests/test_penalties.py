@@ -80,7 +80,7 @@ def test_a_penalty_is_weighed_and_reported():
         return jnp.float32(2), ({"loss": jnp.float32(2)}, extra)
 
     loss_fn = objectives.penalised(plain, lambda params, x, key: x.sum(axis=(1, 2, 3)), 0.5)
-    batch = {"image": jnp.arange(3.0).reshape(3, 1, 1, 1), "mask": jnp.array([True, True, False])}
+    batch = {"x": jnp.arange(3.0).reshape(3, 1, 1, 1), "mask": jnp.array([True, True, False])}
     loss, (metrics, _) = loss_fn({}, {}, batch, jax.random.key(0), 0)
     assert float(metrics["penalty"]) == 0.5
     assert float(loss) == float(metrics["loss"]) == 2.25

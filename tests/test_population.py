@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from aejax import models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.likelihoods import bernoulli_log_prob
 from aejax.training.loop import fit
 from aejax.training.members import member_state, stack_states
@@ -48,7 +48,7 @@ def data():
 
     def images(count):
         pixels = rng.integers(0, 256, (count, 6, 6, 1), dtype=np.uint8)
-        return ImageDataset(pixels, np.zeros(count, np.int32))
+        return Dataset({"x": pixels, "label": np.zeros(count, np.int32)})
 
     return images(100), images(30)
 

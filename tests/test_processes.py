@@ -200,7 +200,7 @@ PROGRAM = """
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 
     from aejax import UsageError
-    from aejax.data.dataset import ImageDataset
+    from aejax.data.dataset import Dataset
     from aejax.data.stream import Stream
     from aejax.training.processes import (
         any_process, broadcast, first_alone, is_first, on_this_process, placed, several
@@ -244,7 +244,7 @@ PROGRAM = """
         shape, ndim, dtype = (16, 2, 2, 1), 4, np.dtype(np.uint8)
 
     images = Counted(np.arange(64, dtype=np.uint8).reshape(16, 2, 2, 1))
-    data = ImageDataset(images, np.arange(16, dtype=np.int32))
+    data = Dataset(images, np.arange(16, dtype=np.int32))
     order = np.random.default_rng(0).permutation(16).astype(np.int32).reshape(2, 8)
     # Devices as they come, and those of the processes in turn.
     for turns, columns in ((False, [0, 1, 2, 3]), (True, [0, 1, 4, 5])):

@@ -107,11 +107,11 @@ def test_a_run_leaves_what_it_promises(capsys):
 def test_a_run_is_functions_on_arrays():
     run = aejax.run(config(workdir="r"))
     test = aejax.load_dataset("mnist5k", "test")
-    codes = run.encode(test.images)
+    codes = run.encode(test["x"])
     chex.assert_shape(codes, (1000, 2))
     chex.assert_shape(run.decode(codes[:7]), (7, 28, 28, 1))
     np.testing.assert_allclose(
-        run.reconstruct(test.images[:3] / np.float32(255)), run.decode(codes[:3]), rtol=1e-4
+        run.reconstruct(test["x"][:3] / np.float32(255)), run.decode(codes[:3]), rtol=1e-4
     )
     images = run.sample(jax.random.key(0), 5)
     chex.assert_shape(images, (5, 28, 28, 1))

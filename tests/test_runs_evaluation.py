@@ -10,7 +10,7 @@ import pytest
 
 import aejax
 from aejax.data.binary import binarized
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.evaluation.importance import importance_estimate
 from aejax.experiments import autoencoder, iwae, vae
@@ -70,13 +70,13 @@ def test_the_likelihood_is_that_of_the_runs_own_functions(workdir):
     expected = importance_estimate(
         run.recipe.latent_variable_model,
         run.state.params,
-        jnp.asarray(test.images / np.float32(255)),
+        jnp.asarray(test["x"] / np.float32(255)),
         jax.random.key(4),
         samples=10,
     ).log_likelihood.mean()
     assert got["log_likelihood"]["mean"] == pytest.approx(float(expected), rel=1e-5)
-    posterior = posteriors(run, test.images)
-    np.testing.assert_allclose(posterior.mean, run.encode(test.images), rtol=1e-5)
+    posterior = posteriors(run, test["x"])
+    np.testing.assert_allclose(posterior.mean, run.encode(test["x"]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -134,17 +134,20 @@ def test_a_gaussian_of_each_images_best_scale_is_no_density():
     assert vae.Config().build_for((4, 4, 1), 64).latent_variable_model is not None
 
 
-GREY = ImageDataset(
-    np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8), np.zeros(20, np.int32)
+GREY = Dataset(
+    {
+        "x": np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8),
+        "label": np.zeros(20, np.int32),
+    }
 )
 
 
 def measured(data=GREY, **fields):
     """What an untrained model's likelihood is said to be."""
     config = vae.Config(hidden=(8,), batch_size=10, **fields)
-    recipe = build_recipe(config, data.image_shape, len(data))
+    recipe = build_recipe(config, data.spec["x"].shape, len(data))
     state = initial_state(config, recipe, data)
-    run = Run(config, recipe, state, {}, [], Path(), data.image_shape, ())
+    run = Run(config, recipe, state, {}, [], Path(), data.spec["x"].shape, ())
     return likelihood_results(run, data, jax.random.key(0), samples=5, memory=None)
 
 
@@ -198,11 +201,11 @@ def test_every_evaluation_looks_at_dequantized_pixels():
     recipe = build_recipe(config, (4, 4, 1), 20)
     state = initial_state(config, recipe, GREY)
     run = Run(config, recipe, state, {}, [], Path(), (4, 4, 1), ())
-    x, _ = observed(run, GREY.images, jax.random.key(1))
-    within = 256.0 * np.asarray(x) - GREY.images
+    x, _ = observed(run, GREY["x"], jax.random.key(1))
+    within = 256.0 * np.asarray(x) - GREY["x"]
     assert 0 <= within.min() < 0.1 < 0.9 < within.max() <= 1 + 1e-4
     assert np.unique(within).size > 300
-    batch = {"image": jnp.asarray(GREY.images / np.float32(255))}
+    batch = {"x": jnp.asarray(GREY["x"] / np.float32(255))}
     losses = [
         recipe.loss_fn(state.params, {}, batch, jax.random.key(k), state.step)[0] for k in (0, 1)
     ]
@@ -211,14 +214,14 @@ def test_every_evaluation_looks_at_dequantized_pixels():
 
 def test_binary_images_are_a_function_of_the_seed():
     grey = np.tile(np.array([0, 76, 255], np.uint8).reshape(1, 1, 3, 1), (5000, 1, 1, 1))
-    data = ImageDataset(grey, np.zeros(5000, np.int32))
-    one, same, other = (binarized(data, seed).images for seed in (0, 0, 1))
+    data = Dataset({"x": grey, "label": np.zeros(5000, np.int32)})
+    one, same, other = (binarized(data, seed)["x"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
     assert set(np.unique(one)) == {0, 255}
     share = (one / 255).mean(axis=(0, 1, 3))
     np.testing.assert_allclose(share, [0, 76 / 255, 1], atol=0.025)
-    np.testing.assert_array_equal(binarized(ImageDataset(one, data.labels), 7).images, one)
+    np.testing.assert_array_equal(binarized(Dataset({"x": one, "label": data.labels}), 7)["x"], one)
 
 
 def test_the_ladder():
@@ -247,7 +250,7 @@ def test_an_iwae_trains_and_is_measured():
     assert 0 < found["negative_log_likelihood"] < -run.metrics["elbo"]
     assert found["active_units"] <= 4
     test = run.recipe.observe(aejax.load_dataset("mnist5k", "test"))
-    assert set(np.unique(test.images)) == {0, 255}
+    assert set(np.unique(test["x"])) == {0, 255}
     # The loss draws binary images, and these are binary already: the same whatever the key.
     assert run.evaluate(test)["iwae"] == pytest.approx(run.metrics["iwae"], rel=1e-5)
 

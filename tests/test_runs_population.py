@@ -118,7 +118,7 @@ def test_every_member_is_the_run_alone(capsys):
 
 def test_members_leave_their_results(capsys):
     def results(run, train, test):
-        return {"first_code": float(run.encode(test.images[:1])[0, 0]), "images": len(train)}
+        return {"first_code": float(run.encode(test["x"][:1])[0, 0]), "images": len(train)}
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Config(autoencoder.Config):
@@ -130,7 +130,7 @@ def test_members_leave_their_results(capsys):
     for i, record in enumerate(records):
         left = json.loads(Path(f"p/members/0{i}/results.json").read_text())
         code = aejax.load_run(f"p/members/0{i}", Config).encode(
-            aejax.load_dataset("mnist5k", "test").images[:1]
+            aejax.load_dataset("mnist5k", "test")["x"][:1]
         )[0, 0]
         assert record["results"] == left == {"first_code": pytest.approx(code), "images": 4000}
     assert records[0]["results"] != records[1]["results"]

@@ -85,15 +85,18 @@ def test_it_learns_a_sequence(cell):
 
     phases = np.random.default_rng(0).uniform(0, 2 * np.pi, 256)
     waves = np.sin(phases[:, None] + np.arange(8) * np.pi / 4)
-    data = aejax.ImageDataset(
-        np.rint(127.5 + 120 * waves)[..., None, None].astype(np.uint8), np.zeros(256, np.int32)
+    data = aejax.Dataset(
+        {
+            "x": np.rint(127.5 + 120 * waves)[..., None, None].astype(np.uint8),
+            "label": np.zeros(256, np.int32),
+        }
     )
     config = Config(cell=cell, width=16, latent_dim=2, learning_rate=1e-2)
-    recipe = config.build(data.image_shape)
-    params = recipe.init(jax.random.key(0), jnp.zeros((1, *data.image_shape)))
+    recipe = config.build(data.spec["x"].shape)
+    params = recipe.init(jax.random.key(0), jnp.zeros((1, *data.spec["x"].shape)))
     state = TrainState.create(params, recipe.optimizer, jax.random.key(1))
     state, _ = fit(state, recipe.loss_fn, recipe.optimizer, data, epochs=60, batch_size=32)
-    x = data.images / np.float32(255)
+    x = data["x"] / np.float32(255)
     error = np.mean((recipe.decode(state.params, recipe.encode(state.params, x)) - x) ** 2)
     assert error < 0.1 * np.var(x)
 
@@ -114,11 +117,11 @@ def test_the_script_compares_with_plain_guesses(start):
     assert found["squared_error_over_best_guess"] == found["squared_error_model"] / best
 
     train, test = aejax.load_dataset("mnist5k", "train"), aejax.load_dataset("mnist5k", "test")
-    x, mean = test.images / 255, train.images.mean(axis=0) / 255
+    x, mean = test["x"] / 255, train["x"].mean(axis=0) / 255
     assert found["squared_error_mean"] == pytest.approx(np.mean((x - mean) ** 2), rel=1e-4)
     opened = aejax.load_run("r")
-    assert opened.encode(test.images[:3]).shape == (3, 4)
-    error = np.mean((opened.reconstruct(test.images) - x) ** 2)
+    assert opened.encode(test["x"][:3]).shape == (3, 4)
+    error = np.mean((opened.reconstruct(test["x"]) - x) ** 2)
     assert found["squared_error_model"] == pytest.approx(error, rel=1e-4)
 
 
@@ -147,7 +150,7 @@ def test_tunes_are_measured_in_semitones(monkeypatch, tmp_path):
         assert found[f"semitones_{name}"] == pytest.approx(scale * np.sqrt(squared), rel=1e-3)
         assert 0 <= found[f"right_pitch_{name}"] <= 1
     assert Path("r/figures/reconstructions.png").exists()
-    assert run.image_shape == (32, 1, 1)
+    assert run.spec["x"].shape == (32, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from aejax import UsageError, models, nets, objectives
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.experiments import vae
 from aejax.likelihoods import bernoulli_log_prob
 from aejax.runs.config import check_config
@@ -27,7 +27,7 @@ def trained(mesh, stream=False):
     """The state after 20 steps of a VAE with a layer of 256 units."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (160, 4, 4, 1), dtype=np.uint8)
-    data = ImageDataset(pixels, np.zeros(160, np.int32))
+    data = Dataset({"x": pixels, "label": np.zeros(160, np.int32)})
     params = MODEL.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
     state = TrainState.create(params, OPTIMIZER, jax.random.key(7), ema=True)
     step = make_train_step(objectives.vae(MODEL.apply, bernoulli_log_prob), OPTIMIZER)

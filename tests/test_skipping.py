@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import DivergedError
 from aejax.training import skipping
 from aejax.training.loop import fit
@@ -71,12 +71,12 @@ def test_patience_is_renewed_by_an_update_made():
 
 def images(*levels):
     pixels = np.repeat(np.array(levels, np.uint8), 4).reshape(len(levels), 2, 2, 1)
-    return ImageDataset(pixels, np.zeros(len(levels), np.int32))
+    return Dataset({"x": pixels, "label": np.zeros(len(levels), np.int32)})
 
 
 def loss_fn(params, extra, batch, key, step):
     """A quadratic, but NaN where the batch has a black image, and a count of what it saw."""
-    level = jnp.mean(batch["image"], axis=(1, 2, 3))
+    level = jnp.mean(batch["x"], axis=(1, 2, 3))
     loss = jnp.mean(jnp.where(level == 0, jnp.nan, 1.0)) * jnp.sum((params["w"] - 0.5) ** 2)
     return loss, ({"loss": loss}, {"seen": extra["seen"] + jnp.mean(level) * loss})
 
@@ -89,7 +89,7 @@ def state_of(optimizer, **options):
 def test_a_step_skips_the_whole_of_an_update():
     optimizer = guarded(optax.sgd(0.1))
     step = jax.jit(make_train_step(loss_fn, optimizer, ema_decay=0.5))
-    good, bad = ({"image": jnp.full((2, 2, 2, 1), v)} for v in (0.5, 0.0))
+    good, bad = ({"x": jnp.full((2, 2, 2, 1), v)} for v in (0.5, 0.0))
     before, _ = step(state_of(optimizer, ema=True), good)
     after, _ = step(before, bad)
     chex.assert_trees_all_equal(
@@ -102,7 +102,7 @@ def test_a_step_skips_the_whole_of_an_update():
 def test_an_average_counts_the_updates_that_were_made():
     optimizer = guarded(optax.sgd(0.1))
     step = jax.jit(make_train_step(loss_fn, optimizer, ema_decay=0.9))
-    good, bad = ({"image": jnp.full((2, 2, 2, 1), v)} for v in (0.5, 0.0))
+    good, bad = ({"x": jnp.full((2, 2, 2, 1), v)} for v in (0.5, 0.0))
 
     def after(*batches):
         state = state_of(optimizer, ema=True)

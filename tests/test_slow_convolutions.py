@@ -62,7 +62,7 @@ def test_flax_s_that_we_have_no_faster_form_of_are_not(options):
 
 def loss_of(net):
     def loss_fn(params, extra, batch, key, step):
-        loss = jnp.mean((net.apply(params, batch["image"]) - batch["image"]) ** 2)
+        loss = jnp.mean((net.apply(params, batch["x"]) - batch["x"]) ** 2)
         return loss, ({"loss": loss}, extra)
 
     return loss_fn

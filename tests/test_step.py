@@ -36,7 +36,7 @@ def cached_problem(kind, dtype):
     params = jax.jit(model.init)(jax.random.key(0), x, *keys)["params"]
     params = jax.tree.map(lambda a: a.astype(dtype), params)
     objective = objectives.vae if kind is VAE else objectives.autoencoder
-    return objective(model.apply, likelihoods.bernoulli().log_prob), params, {"image": x}
+    return objective(model.apply, likelihoods.bernoulli().log_prob), params, {"x": x}
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_extra_and_the_step_are_passed_through():
     )
     step = make_train_step(loss_fn, optax.sgd(0.1))
     for k in range(3):
-        state, metrics = step(state, {"image": jnp.zeros((1, *SHAPE))})
+        state, metrics = step(state, {"x": jnp.zeros((1, *SHAPE))})
         assert metrics["step"] == k
     assert state.extra["count"] == 3
     np.testing.assert_allclose(state.params["w"], 0.8**3, rtol=1e-6)
@@ -198,7 +198,7 @@ def sharded(step, state, batch):
         jax.device_put(state, replicated(mesh)),
         jax.device_put(batch, split_over_batch(mesh)),
     )
-    assert len(batch["image"].addressable_shards) == DEVICES
+    assert len(batch["x"].addressable_shards) == DEVICES
     step = jax.jit(step)
     for _ in range(STEPS):
         state, metrics = step(state, batch)
@@ -227,7 +227,7 @@ def test_each_device_draws_its_own_noise(run):
         position = jnp.arange(DEVICES) == jax.lax.axis_index("data")
         return loss, ({**metrics, "each": DEVICES * position * loss}, extra)
 
-    batch = {"image": jnp.broadcast_to(batch["image"][:1], (DEVICES, *SHAPE))}
+    batch = {"x": jnp.broadcast_to(batch["x"][:1], (DEVICES, *SHAPE))}
     step = make_train_step(loss_fn, optax.sgd(0.0), axis_name="data")
     _, metrics = run(step, start(VAE, optax.sgd(0.0)), batch)
     assert len(np.unique(np.round(metrics["each"], 4))) == DEVICES
@@ -256,8 +256,8 @@ def test_evaluation_ignores_masked_rows(kind, filler):
     state, evaluate = start(kind, optax.adam(1e-2)), jax.jit(make_eval_step(loss_fn))
     mask = jnp.arange(16) < 11
     masked = evaluate(state, {**batch, "mask": mask})
-    filled = jnp.where(mask.reshape(16, 1, 1, 1), batch["image"], filler)
-    chex.assert_trees_all_equal(evaluate(state, {"image": filled, "mask": mask}), masked)
+    filled = jnp.where(mask.reshape(16, 1, 1, 1), batch["x"], filler)
+    chex.assert_trees_all_equal(evaluate(state, {"x": filled, "mask": mask}), masked)
     if kind is Autoencoder:
-        alone = evaluate(state, {"image": batch["image"][:11]})
+        alone = evaluate(state, {"x": batch["x"][:11]})
         chex.assert_trees_all_close(alone, masked, rtol=1e-5)

@@ -33,7 +33,7 @@ def steps(config, count=3):
     step = jax.jit(make_train_step(recipe.loss_fn, optax.adam(1e-2)))
     before = params
     for _ in range(count):
-        state, metrics = step(state, {"image": image})
+        state, metrics = step(state, {"x": image})
     chex.assert_tree_all_finite((state.params, metrics))
     return before, state.params, metrics
 

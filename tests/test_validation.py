@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import aejax
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.data.holdout import hold_out
 from aejax.errors import UsageError
 from aejax.experiments import autoencoder, vae
@@ -33,25 +33,27 @@ def lines(workdir):
 @pytest.mark.parametrize(("validation", "count"), [(5, 5), (0.25, 10), (1.0, 1), (39, 39)])
 def test_the_parts_are_the_whole(validation, count):
     images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
-    data = ImageDataset(images, np.arange(40, dtype=np.int32) % 3, ("a", "b", "c"), "d")
+    data = Dataset(
+        {"x": images, "label": np.arange(40, dtype=np.int32) % 3}, {"label": ("a", "b", "c")}, "d"
+    )
     train, held = hold_out(data, validation)
     assert (len(train), len(held)) == (40 - count, count)
-    both = np.concatenate([train.images, held.images]).ravel()
+    both = np.concatenate([train["x"], held["x"]]).ravel()
     assert sorted(both.tolist()) == list(range(40))
     for part in (train, held):
-        np.testing.assert_array_equal(part.labels, part.images.ravel() % 3)
+        np.testing.assert_array_equal(part.labels, part["x"].ravel() % 3)
         assert part.label_names == data.label_names
 
 
 def test_a_data_set_sorted_by_class_gives_all_classes():
     labels = np.repeat(np.arange(10, dtype=np.int32), 100)
-    data = ImageDataset(np.zeros((1000, 1, 1, 1), np.uint8), labels)
+    data = Dataset({"x": np.zeros((1000, 1, 1, 1), np.uint8), "label": labels})
     assert np.bincount(hold_out(data, 0.2)[1].labels, minlength=10).min() > 5
 
 
 @pytest.mark.parametrize("validation", [0, -1, 1.5, 40, float("nan"), float("inf"), 0.001])
 def test_what_cannot_be_held_out_is_one_line(validation):
-    data = ImageDataset(np.zeros((40, 1, 1, 1), np.uint8), np.zeros(40, np.int32))
+    data = Dataset({"x": np.zeros((40, 1, 1, 1), np.uint8), "label": np.zeros(40, np.int32)})
     with pytest.raises(UsageError, match="--validation"):
         hold_out(data, validation)
 
@@ -73,7 +75,7 @@ def test_a_run_keeps_the_best_by_validation_and_is_tested_once():
     assert int(run.state.step) == records[-1]["step"] == records[1]["step"] == 6
     assert sorted(map(int, os.listdir("r/checkpoints"))) == [6, 12, 24, 30]
     saved, summary = read("r/config.json"), read("r/summary.json")
-    assert (saved["train_images"], saved["fields"]["validation"]) == (3000, 0.25)
+    assert (saved["train_examples"], saved["fields"]["validation"]) == (3000, 0.25)
     assert (summary["epochs"], summary["steps"], summary["used_step"]) == (5, 30, 6)
     assert summary["test"]["loss"] == records[-1]["loss"]
     opened = aejax.load_run("r", WorstFirst)

@@ -91,20 +91,20 @@ def updated(loss_fn, run, **options):
 
 
 def on_one(make, state, x):
-    return jax.jit(make())(state, {"image": x})
+    return jax.jit(make())(state, {"x": x})
 
 
 def pmapped(make, state, x):
     step = jax.pmap(make(axis_name="data"), axis_name="data", devices=jax.devices()[:DEVICES])
     state = jax.tree.map(lambda a: jnp.broadcast_to(a, (DEVICES, *a.shape)), state)
-    found = step(state, {"image": x.reshape(DEVICES, -1, *x.shape[1:])})
+    found = step(state, {"x": x.reshape(DEVICES, -1, *x.shape[1:])})
     return jax.tree.map(lambda a: a[DEVICES - 1], found)
 
 
 def shard_mapped(make, state, x):
     step = make(axis_name="data")
     specs = {"in_specs": (P(), P("data")), "out_specs": (P(), P())}
-    return jax.jit(jax.shard_map(step, mesh=data_mesh(DEVICES), **specs))(state, {"image": x})
+    return jax.jit(jax.shard_map(step, mesh=data_mesh(DEVICES), **specs))(state, {"x": x})
 
 
 @pytest.mark.parametrize("run", [pmapped, shard_mapped])
@@ -130,7 +130,7 @@ def test_it_is_not_accumulated(name):
 
 
 def in_parts(make, state, x):
-    return jax.jit(make(accumulate=DEVICES))(state, {"image": x})
+    return jax.jit(make(accumulate=DEVICES))(state, {"x": x})
 
 
 @pytest.mark.parametrize("run", [pmapped, shard_mapped, in_parts])

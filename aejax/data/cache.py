@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 
 _IMAGES, _LABELS, _MANIFEST = "images.npy", "labels.npy", "manifest.json"
 _BLOCK = 4096
@@ -30,7 +30,7 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aejax"
 
 
-def open_cached(directory: Path, name: str) -> ImageDataset | None:
+def open_cached(directory: Path, name: str) -> Dataset | None:
     """The data set in `directory`, memory-mapped; None if there is none or it is damaged."""
     if not directory.exists():
         return None
@@ -39,12 +39,12 @@ def open_cached(directory: Path, name: str) -> ImageDataset | None:
         for file, expected in manifest["files"].items():
             if _fingerprint(directory / file) != expected:
                 raise ValueError(f"{file} is not as it was written")
-        return ImageDataset(
-            np.load(directory / _IMAGES, mmap_mode="r", allow_pickle=False),
-            np.load(directory / _LABELS, allow_pickle=False),
-            tuple(manifest["label_names"]),
-            name,
-        )
+        arrays = {"x": np.load(directory / _IMAGES, mmap_mode="r", allow_pickle=False)}
+        names = {}
+        if manifest["label_names"]:
+            arrays["label"] = np.load(directory / _LABELS, allow_pickle=False)
+            names["label"] = tuple(manifest["label_names"])
+        return Dataset(arrays, names, name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         print(f"rebuilding the damaged cache {directory} ({error})", file=sys.stderr)
         return None

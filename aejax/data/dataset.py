@@ -1,60 +1,139 @@
-"""A split of a data set, decoded."""
+"""A split of a data set: named arrays with a common first axis."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-UNLABELLED = -1
+from aejax.types import Batch, Spec
+
+_AT_REST = (np.uint8, np.int32, np.float32, np.bool_)
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageDataset:
-    """Decoded images of one size, usually memory-mapped from the cache.
+class Dataset:
+    """Named arrays `[N, ...]` of one N, usually memory-mapped: `data["x"]`, `data["label"]`.
+
+    `len(data)` is N; `keys`, `items`, `get` and `in` are those of a mapping by name.
 
     Attributes:
-        images: `[N, H, W, C]`, uint8.
-        labels: `[N]`, int32; all -1 where the data set has no labels.
-        label_names: the classes' names, empty where there are none.
+        arrays: "x" is what is modelled; "label" `[N]` a class, int32; others are conditions or
+            masks by their own names. At rest uint8 (images), int32 (tokens, counts), float32 or
+            bool; other integers and floats are cast where nothing is lost by it.
+        names: what the integers of an array stand for, such as the classes' names for "label".
         name: the data set's name.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
-    label_names: tuple[str, ...] = ()
+    arrays: Mapping[str, np.ndarray]
+    names: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
-            raise ValueError(
-                f"images are {self.images.dtype}{list(self.images.shape)}: "
-                "give uint8 [N, H, W, C], with C = 1 for grey"
-            )
-        if self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"labels {list(self.labels.shape)} do not match {len(self.images)} images"
-            )
+        arrays = {key: at_rest(key, values) for key, values in self.arrays.items()}
+        lengths = {key: len(values) for key, values in arrays.items()}
+        if "x" not in arrays:
+            raise ValueError(f"arrays {', '.join(arrays) or 'none'}: name what is modelled 'x'")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"arrays differ in length: {lengths}; give one row an example")
+        object.__setattr__(self, "arrays", arrays)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.arrays[key]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.arrays["x"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.arrays
+
+    def keys(self) -> Any:
+        """The arrays' names."""
+        return self.arrays.keys()
+
+    def items(self) -> Any:
+        """(name, array) of each."""
+        return self.arrays.items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An array, or the default where there is none of that name."""
+        return self.arrays.get(key, default)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes' names, empty where there are none."""
+        return self.names.get("label", ())
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of each example, `[N]`; -1 where there is none."""
+        return self.get("label", np.full(len(self), -1, np.int32))
 
     @property
     def labelled(self) -> bool:
-        """Whether every image has a class."""
-        return bool(len(self.labels)) and int(np.min(self.labels)) > UNLABELLED
+        """Whether every example has a class."""
+        return "label" in self and bool(len(self)) and int(np.min(self["label"])) >= 0
 
-    def first(self, count: int) -> "ImageDataset":
-        """The first `count` images, or all where there are fewer."""
-        return dataclasses.replace(self, images=self.images[:count], labels=self.labels[:count])
+    def rows(self, chosen: Any) -> "Dataset":
+        """The examples that an index, a slice or a mask chooses."""
+        return self.replaced(**{key: values[chosen] for key, values in self.items()})
+
+    def first(self, count: int) -> "Dataset":
+        """The first `count` examples, or all where there are fewer."""
+        return self.rows(slice(count))
+
+    def replaced(self, **arrays: np.ndarray) -> "Dataset":
+        """With other arrays of these names."""
+        return dataclasses.replace(self, arrays={**self.arrays, **arrays})
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(H, W, C)`."""
-        _, height, width, channels = self.images.shape
-        return height, width, channels
+    def spec(self) -> Spec:
+        """What one example is on the device, by name."""
+        return {key: on_device(values.shape[1:], values.dtype) for key, values in self.items()}
 
 
-def as_float(images: jax.Array) -> jax.Array:
-    """Images as models take them: uint8 becomes float32 in [0, 1], floats stay as they are."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+def at_rest(key: str, values: Any) -> np.ndarray:
+    """An array in a type that is kept: uint8, int32, float32 or bool.
+
+    Raises:
+        ValueError: for a scalar, another kind of values, or integers beyond int32.
+    """
+    if isinstance(values, jax.Array) or not hasattr(values, "dtype"):
+        values = np.asarray(values)
+    if values.ndim < 1:
+        raise ValueError(f"{key} is a scalar: give an array [N, ...], one row an example")
+    if values.dtype in _AT_REST:
+        return values
+    if np.issubdtype(values.dtype, np.floating):
+        return values.astype(np.float32)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{key} is of {values.dtype}: give integers, floats or bools")
+    limits = np.iinfo(np.int32)
+    if values.size and not limits.min <= values.min() <= values.max() <= limits.max:
+        raise ValueError(f"{key} holds {values.max()}, beyond int32: give smaller integers")
+    return values.astype(np.int32)
+
+
+def on_device(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """What an array at rest becomes on the device: uint8 is float32 in [0, 1], others stay."""
+    return jax.ShapeDtypeStruct(shape, jnp.float32 if dtype == np.uint8 else dtype)
+
+
+def as_float(x: jax.Array) -> jax.Array:
+    """An array as models take it: uint8 becomes float32 in [0, 1], others stay as they are."""
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+
+
+def as_batch(arrays: Mapping[str, jax.Array]) -> Batch:
+    """Arrays `[B, ...]` at rest as a batch."""
+    return {key: _flat_as_float(values) for key, values in arrays.items()}
+
+
+def _flat_as_float(x: jax.Array) -> jax.Array:
+    # Flat while scaling, which XLA's CPU loops then vectorise.
+    return as_float(x.reshape(len(x), -1)).reshape(x.shape)

@@ -1,16 +1,14 @@
 """The part of the training images that is held out for choices: the validation images."""
 
-import dataclasses
-
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 
 _SEED = 0  # of every split, so that runs of other seeds are compared on the same images
 
 
-def hold_out(data: ImageDataset, validation: float) -> tuple[ImageDataset, ImageDataset]:
+def hold_out(data: Dataset, validation: float) -> tuple[Dataset, Dataset]:
     """Parts a data set into training and validation images, a function of its size alone.
 
     The images are drawn at random: a data set may be sorted by class. Both parts are copies in
@@ -32,7 +30,7 @@ def hold_out(data: ImageDataset, validation: float) -> tuple[ImageDataset, Image
         )
     held = np.zeros(len(data), bool)
     held[np.random.default_rng(_SEED).permutation(len(data))[:count]] = True
-    return _rows(data, ~held), _rows(data, held)
+    return data.rows(~held), data.rows(held)
 
 
 def check_validation(validation: float) -> None:
@@ -42,7 +40,3 @@ def check_validation(validation: float) -> None:
             f"--validation {validation:g} is neither a number of images, such as 500, nor a share "
             "of them, such as 0.1"
         )
-
-
-def _rows(data: ImageDataset, chosen: np.ndarray) -> ImageDataset:
-    return dataclasses.replace(data, images=data.images[chosen], labels=data.labels[chosen])

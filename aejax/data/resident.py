@@ -1,13 +1,14 @@
-"""Data that stays on the device as uint8."""
+"""Data that stays on the device as it is at rest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset, as_batch
+from aejax.types import Batch
 
 Arrays = tuple[Any, ...]
 
@@ -28,36 +29,32 @@ class Segment(NamedTuple):
     offset: int
 
 
-def gather_batch(
-    images: jax.Array | np.ndarray, labels: jax.Array | np.ndarray, rows: jax.Array
-) -> dict[str, jax.Array]:
-    """The rows `[B]` as a batch: "image" `[B, H, W, C]` float32 in [0, 1], "label" `[B]`."""
-    # Flat while gathering and scaling, which XLA's CPU loops then vectorise.
-    pixels = jnp.asarray(images).reshape(images.shape[0], -1)[rows].astype(jnp.float32) / 255
-    image = pixels.reshape(rows.shape[0], *images.shape[1:])
-    return {"image": image, "label": jnp.asarray(labels)[rows]}
+def gather_batch(arrays: Mapping[str, Any], rows: jax.Array) -> Batch:
+    """The rows `[B]` of arrays `[N, ...]` as a batch."""
+    # Flat while gathering, which XLA's CPU loops then vectorise.
+    flat = {key: jnp.asarray(a).reshape(len(a), -1)[rows] for key, a in arrays.items()}
+    return as_batch({key: v.reshape(len(rows), *arrays[key].shape[1:]) for key, v in flat.items()})
 
 
 class Resident:
     """A data set on the device; a segment is any run of batches, gathered there."""
 
-    def __init__(self, dataset: ImageDataset, sharding: jax.sharding.Sharding | None = None):
+    def __init__(self, dataset: Dataset, sharding: jax.sharding.Sharding | None = None):
         self.dataset = dataset
         self._sharding = sharding
-        self._images = jax.device_put(np.asarray(dataset.images), sharding)
-        self._labels = jax.device_put(np.asarray(dataset.labels), sharding)
+        self._arrays = jax.device_put({k: np.asarray(a) for k, a in dataset.items()}, sharding)
 
     @staticmethod
-    def take(arrays: Arrays, index: jax.Array) -> dict[str, jax.Array]:
-        """Batch `index` of images `[N, H, W, C]`, labels `[N]` and an order `[S, B]`."""
-        images, labels, order = arrays
-        return gather_batch(images, labels, order[index])
+    def take(arrays: Arrays, index: jax.Array) -> Batch:
+        """Batch `index` of named arrays `[N, ...]` and an order `[S, B]`."""
+        named, order = arrays
+        return gather_batch(named, order[index])
 
     def segments(
         self, order: np.ndarray | jax.Array, first: int, pace: Callable[[], int]
     ) -> Iterator[Segment]:
         """Batches `first` to the end of `order` `[S, B]`, at most `pace()` of them at a time."""
-        arrays = (self._images, self._labels, jax.device_put(order, self._sharding))
+        arrays = (self._arrays, jax.device_put(order, self._sharding))
         while first < order.shape[0]:
             last = min(order.shape[0], first + max(1, pace()))
             yield Segment(arrays, first, last, 0)

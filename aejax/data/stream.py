@@ -1,7 +1,7 @@
 """Data that stays on disk: grain reads chunks of batches ahead of the device.
 
 A chunk holds as many batches as fit in `CHUNK_BYTES`; at most `PREFETCH` chunks wait, so memory is
-bounded by these two and not by the data set. Of several processes, each reads the images of its own
+bounded by these two and not by the data set. Of several processes, each reads the rows of its own
 devices alone.
 """
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset, as_batch
 from aejax.data.resident import Arrays, Segment
+from aejax.types import Batch
 
 CHUNK_BYTES = 8 * 2**20
 PREFETCH = 2
@@ -24,7 +24,7 @@ PREFETCH = 2
 class _Chunks:
     """A grain source whose element i is the i-th chunk of batches, gathered from disk."""
 
-    def __init__(self, dataset: ImageDataset, order: np.ndarray, first: int, per_chunk: int):
+    def __init__(self, dataset: Dataset, order: np.ndarray, first: int, per_chunk: int):
         self._dataset = dataset
         self._order = order
         self._starts = range(first, len(order), per_chunk)
@@ -33,13 +33,12 @@ class _Chunks:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         batches = self._order[self._starts[index] :][: self._per_chunk]
         # The last chunk is filled up with the first image: one shape, one compilation.
         wanted = np.pad(batches, ((0, self._per_chunk - len(batches)), (0, 0)))
         return {
-            "images": self._dataset.images[wanted],
-            "labels": self._dataset.labels[wanted],
+            "arrays": {key: values[wanted] for key, values in self._dataset.items()},
             "batches": np.int32(len(batches)),
             "offset": np.int32(self._starts[index]),
         }
@@ -48,31 +47,29 @@ class _Chunks:
 class Stream:
     """A data set on disk; a segment is one chunk, read ahead by a grain thread."""
 
-    def __init__(self, dataset: ImageDataset, mesh: Mesh):
+    def __init__(self, dataset: Dataset, mesh: Mesh):
         self.dataset = dataset
         self._sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     @staticmethod
-    def take(arrays: Arrays, index: jax.Array) -> dict[str, jax.Array]:
-        """Batch `index` of images `[S, B, H, W, C]` and labels `[S, B]`."""
-        images, labels = arrays
-        pixels = images[index].reshape(images.shape[1], -1).astype(jnp.float32) / 255
-        return {"image": pixels.reshape(images.shape[1:]), "label": labels[index]}
+    def take(arrays: Arrays, index: jax.Array) -> Batch:
+        """Batch `index` of named arrays `[S, B, ...]`."""
+        return as_batch({key: values[index] for key, values in arrays[0].items()})
 
     def segments(
         self, order: np.ndarray | jax.Array, first: int, pace: Callable[[], int]
     ) -> Iterator[Segment]:
         """Batches `first` to the end of `order` `[S, B]`, a chunk at a time; `pace` is not used."""
         steps, batch_size = order.shape
-        image_bytes = self.dataset.images[0].nbytes
-        per_chunk = max(1, min(steps, CHUNK_BYTES // (batch_size * image_bytes)))
+        row_bytes = sum(values[0].nbytes for _, values in self.dataset.items())
+        per_chunk = max(1, min(steps, CHUNK_BYTES // (batch_size * row_bytes)))
         shape = (per_chunk, batch_size)
         own = self._own_columns(shape)
         source = _Chunks(self.dataset, np.asarray(order)[:, own], first, per_chunk)
         reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)
         for chunk in grain.MapDataset.source(source).to_iter_dataset(reading):
-            arrays = tuple(self._placed(chunk[name], own, shape) for name in ("images", "labels"))
-            yield Segment(arrays, 0, int(chunk["batches"]), int(chunk["offset"]))
+            arrays = {k: self._placed(values, own, shape) for k, values in chunk["arrays"].items()}
+            yield Segment((arrays,), 0, int(chunk["batches"]), int(chunk["offset"]))
 
     def _own_columns(self, shape: tuple[int, int]) -> np.ndarray:
         """The columns of an order `[S, B]` that lie on this process's devices, ascending."""

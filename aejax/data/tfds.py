@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from aejax.data.cache import build_cache, cache_directory, open_cached
-from aejax.data.dataset import UNLABELLED, ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.quiet import quiet_absl
 
 _CHUNK = 1024
 
 
-def load_dataset(name: str, split: str, data_dir: str | None = None) -> ImageDataset:
+def load_dataset(name: str, split: str, data_dir: str | None = None) -> Dataset:
     """Opens a split of a TFDS data set as uint8 images, decoded to the cache the first time.
 
     Args:
@@ -32,7 +32,7 @@ def load_dataset(name: str, split: str, data_dir: str | None = None) -> ImageDat
         data_dir: the TFDS data directory; by default `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
 
     Returns:
-        An `ImageDataset` with images `[N, H, W, C]`.
+        An `Dataset` with images `[N, H, W, C]`.
 
     Raises:
         UsageError: if the data set or split is unknown, is not prepared and cannot be prepared
@@ -42,7 +42,7 @@ def load_dataset(name: str, split: str, data_dir: str | None = None) -> ImageDat
         return _load(name, split, data_dir)
 
 
-def _load(name: str, split: str, data_dir: str | None) -> ImageDataset:
+def _load(name: str, split: str, data_dir: str | None) -> Dataset:
     builder = _find_builder(name, data_dir)
     image_key, label_key = _feature_keys(builder.info.features, name)
     _prepare(builder, name)
@@ -177,7 +177,7 @@ def _decoded_chunks(
                     f"{record[image_key].shape}): only images of one size can be batched"
                 )
         images = np.stack([record[image_key] for record in records])
-        labels = [record[label_key] if label_key else UNLABELLED for record in records]
+        labels = [record[label_key] if label_key else -1 for record in records]
         yield images, np.asarray(labels, np.int32)
 
 

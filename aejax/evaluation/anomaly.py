@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.divergences import gaussian_kl
 from aejax.evaluation.probes import pca_codes
 from aejax.latents import DiagonalGaussian
 
 
-def taken(data: ImageDataset, places: np.ndarray) -> ImageDataset:
+def taken(data: Dataset, places: np.ndarray) -> Dataset:
     """The images at some places, `[K]` integers or `[N]` bools."""
-    return ImageDataset(data.images[places], data.labels[places], data.label_names, data.name)
+    return data.rows(places)
 
 
-def without_class(data: ImageDataset, label: int) -> ImageDataset:
+def without_class(data: Dataset, label: int) -> Dataset:
     """The images of all classes but one."""
     return taken(data, data.labels != label)
 

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.errors import UsageError
 from aejax.evaluation.features import fingerprint
 from aejax.nets.layers import Conv
-from aejax.objectives import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives import batch_mean
 from aejax.streams import seed_stream
+from aejax.types import Batch, LossFn, Metrics
 
 _IMAGES = 10_000  # trained on, enough to tell what an image looks like
 _ROWS = 1000  # images classified at a time
@@ -56,13 +57,13 @@ class Classifier:
     features: Callable[[Any], np.ndarray]
     fingerprint: str
 
-    def accuracy(self, data: ImageDataset) -> float:
+    def accuracy(self, data: Dataset) -> float:
         """The share of the images whose class is found."""
-        return float(np.mean(self.classify(data.images) == data.labels))
+        return float(np.mean(self.classify(data["x"]) == data.labels))
 
 
 def train_classifier(
-    data: ImageDataset, *, epochs: int = 10, batch_size: int = 100, seed: int = 0
+    data: Dataset, *, epochs: int = 10, batch_size: int = 100, seed: int = 0
 ) -> Classifier:
     """Trains on the first 10,000 images of `data`; about ten seconds on 4,000 digits."""
     from aejax.training.loop import fit
@@ -76,7 +77,7 @@ def train_classifier(
     model = ConvClassifier(int(data.labels.max()) + 1)
     optimizer = optax.adam(1e-3)
     init_key, key = jax.random.split(seed_stream(seed, "classifier"))
-    params = model.init(init_key, jnp.zeros((1, *data.image_shape)))["params"]
+    params = model.init(init_key, jnp.zeros((1, *data.spec["x"].shape)))["params"]
     state = TrainState.create(params, optimizer, key)
     fitted = fit(
         state, cross_entropy(model.apply), optimizer, data, epochs=epochs, batch_size=batch_size
@@ -90,7 +91,7 @@ def cross_entropy(apply_fn: Callable[..., Any]) -> LossFn:
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        logits = apply_fn({"params": params, **extra}, batch["image"])
+        logits = apply_fn({"params": params, **extra}, batch["x"])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
         loss = batch_mean(losses, batch.get("mask"))
         return loss, ({"loss": loss}, extra)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 
 
 def controls(
-    data: ImageDataset, rng: np.random.Generator, other: ImageDataset | None = None
+    data: Dataset, rng: np.random.Generator, other: Dataset | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Named sets of images `[N, H, W, C]`, floats in [0, 1], made of labelled images.
 
@@ -20,7 +20,7 @@ def controls(
         rng: of the noise, the permutations and the pairs.
         other: images of another data set and the same shape.
     """
-    x = data.images / np.float32(255)
+    x = data["x"] / np.float32(255)
     flat = x.reshape(len(x), -1)
     yield "uniform noise", rng.uniform(size=x.shape).astype(np.float32)
     noise = rng.normal(x.mean(axis=0), x.std(axis=0), size=x.shape)
@@ -37,10 +37,10 @@ def controls(
     first, second = pairs(data, rng, len(x)).T
     yield "half and half of two classes", (x[first] + x[second]) / 2
     if other is not None:
-        yield other.name, other.images[: len(x)] / np.float32(255)
+        yield other.name, other["x"][: len(x)] / np.float32(255)
 
 
-def pairs(data: ImageDataset, rng: np.random.Generator, count: int) -> np.ndarray:
+def pairs(data: Dataset, rng: np.random.Generator, count: int) -> np.ndarray:
     """Indices `[count, 2]` of random images of different classes."""
     drawn = rng.integers(len(data), size=(20 * count, 2))
     return drawn[data.labels[drawn[:, 0]] != data.labels[drawn[:, 1]]][:count]

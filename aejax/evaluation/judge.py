@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.evaluation.classifier import Classifier, train_classifier
 
@@ -63,7 +63,7 @@ class Judge:
         return float(np.mean(passes & (classes == labels)))
 
 
-def fit_judge(data: ImageDataset) -> Judge:
+def fit_judge(data: Dataset) -> Judge:
     """Fits a judge to the first 10,000 of `data`; some ten seconds on 4,000 digits.
 
     Four marks speak against an image: see `_fit_marks`. Its strangeness is the largest share of the
@@ -80,16 +80,14 @@ def fit_judge(data: ImageDataset) -> Judge:
     rows = train_test_split(
         np.arange(len(data)), test_size=_HELD_OUT, random_state=0, stratify=data.labels
     )
-    seen, held_out = (
-        dataclasses.replace(data, images=data.images[r], labels=data.labels[r]) for r in rows
-    )
+    seen, held_out = (data.rows(r) for r in rows)
     strangeness = _ranked(_fit_marks(seen), held_out)
     classifier = train_classifier(seen)
-    scores = strangeness(held_out.images, classifier.classify(held_out.images))
+    scores = strangeness(held_out["x"], classifier.classify(held_out["x"]))
     return Judge(classifier, strangeness, float(np.quantile(scores, RECOGNISED)))
 
 
-def _check(data: ImageDataset) -> None:
+def _check(data: Dataset) -> None:
     if not data.labelled:
         raise UsageError(f"{data.name} has no labels to judge by: give another data set")
     fewest = int(np.bincount(data.labels).min())
@@ -100,9 +98,9 @@ def _check(data: ImageDataset) -> None:
         )
 
 
-def _ranked(marks: Marks, held_out: ImageDataset) -> Marks:
+def _ranked(marks: Marks, held_out: Dataset) -> Marks:
     """The largest rank of an image's marks among those of held-out images of the class: `[N]`."""
-    found = marks(held_out.images, held_out.labels)
+    found = marks(held_out["x"], held_out.labels)
     of_class = [found[held_out.labels == c] for c in range(held_out.labels.max() + 1)]
 
     def strangeness(images: Any, classes: np.ndarray) -> np.ndarray:
@@ -112,13 +110,13 @@ def _ranked(marks: Marks, held_out: ImageDataset) -> Marks:
     return strangeness
 
 
-def _fit_marks(data: ImageDataset) -> Marks:
+def _fit_marks(data: Dataset) -> Marks:
     """(Images, classes) -> what speaks against each being of its class, `[N, 4]`.
 
     The distance of the image from the class's subspace; that over the distance from the nearest of
     the other classes'; the distance of the gradient from the class's subspace; and the blur.
     """
-    flat, gradient = _flat(data.images), _gradient(data.images)
+    flat, gradient = _flat(data["x"]), _gradient(data["x"])
     from_images = _fit_distances(_unit(flat), data.labels)
     from_gradients = _fit_distances(_unit(gradient), data.labels)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 
 
 def knn_accuracy(
@@ -22,7 +22,7 @@ def knn_accuracy(
 
 
 def knn_accuracies(
-    codes: Mapping[str, tuple[np.ndarray, np.ndarray]], train: ImageDataset, test: ImageDataset
+    codes: Mapping[str, tuple[np.ndarray, np.ndarray]], train: Dataset, test: Dataset
 ) -> dict[str, float]:
     """`knn_accuracy` of each pair (codes `[N, D]`, test codes `[M, D]`) of the first images.
 

@@ -6,7 +6,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 from matplotlib.figure import Figure
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 
 _DOTS = 150  # an image's pixels are drawn as whole dots at this many dots an inch
 
@@ -35,15 +35,13 @@ def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 1) -> 
     return bare_figure(tile(images, columns, gap))
 
 
-def first_of_each_class(data: ImageDataset, count: int) -> np.ndarray:
+def first_of_each_class(data: Dataset, count: int) -> np.ndarray:
     """`count` images that take the classes in turn, `[count, H, W, C]` in [0, 1]."""
     order = np.argsort(data.labels, kind="stable")
     labels, starts = np.unique(data.labels[order], return_index=True)
     rank = np.arange(len(data)) - starts[np.searchsorted(labels, data.labels[order])]
     chosen = order[np.lexsort((data.labels[order], rank))][:count]
-    return (
-        data.images[np.sort(chosen)[np.argsort(data.labels[np.sort(chosen)], kind="stable")]] / 255
-    )
+    return data["x"][np.sort(chosen)[np.argsort(data.labels[np.sort(chosen)], kind="stable")]] / 255
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> Figure:

@@ -18,7 +18,7 @@ from aejax.objectives.importance import (
     partially_importance_weighted,
     sticking_the_landing,
 )
-from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives.loss import batch_mean
 from aejax.objectives.reconstruction import (
     autoencoder,
     dequantized,
@@ -26,6 +26,7 @@ from aejax.objectives.reconstruction import (
     penalised,
 )
 from aejax.objectives.whole_batch import WholeBatch
+from aejax.types import Batch, LossFn, Metrics
 
 __all__ = [
     "Batch",

@@ -15,8 +15,9 @@ from aejax.divergences import inverse_multiquadric, squared_mmd
 from aejax.generative import LatentVariableModel
 from aejax.latents import standard_normal
 from aejax.objectives.elbo import mean_kl
-from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+from aejax.objectives.loss import batch_mean, elbo_metrics
 from aejax.objectives.whole_batch import WholeBatch, gathered
+from aejax.types import Batch, LossFn, Metrics
 
 # Of the kernel, as in Tolstikhin's code, which sums over them: a weight there is a seventh of ours.
 _SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -46,7 +47,7 @@ def _info_vae(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         code_key, prior_key = jax.random.split(key)
-        x, mask = batch["image"], batch.get("mask")
+        x, mask = batch["x"], batch.get("mask")
         posterior = model.encode(params, x)
         z = posterior.sample(code_key)
         reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
@@ -76,7 +77,7 @@ def _wae_mmd(model: LatentVariableModel, weight: float, axis_name: str | None) -
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        x, mask = batch["image"], batch.get("mask")
+        x, mask = batch["x"], batch.get("mask")
         z = model.encode(params, x).mean
         reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
         mmd = _mmd_to_prior(key, z, mask, axis_name)
@@ -110,12 +111,12 @@ def _beta_tcvae(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        x, mask = batch["image"], batch.get("mask")
+        x, mask = batch["x"], batch.get("mask")
         posterior = model.encode(params, x)
         z = posterior.sample(key)
         reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
         z, posterior, mask = gathered(axis_name, (z, posterior, mask))
-        of_data = batch.get("images", images)
+        of_data = batch.get("num_examples", images)
         log_q, log_product = aggregate_log_probs(z, posterior, of_data, mask)
         parts = {
             "mutual_information": posterior.log_prob(z) - log_q,

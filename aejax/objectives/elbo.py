@@ -11,8 +11,9 @@ import optax
 from aejax.divergences import gaussian_kl_per_dimension
 from aejax.latents import DiagonalGaussian
 from aejax.objectives.kl_charges import Charge, weighted
-from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+from aejax.objectives.loss import batch_mean, elbo_metrics
 from aejax.objectives.whole_batch import WholeBatch, mean_over
+from aejax.types import Batch, LossFn, Metrics
 
 
 def vae(
@@ -72,9 +73,9 @@ def _charged(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        outputs, posterior = apply_fn({"params": params, **extra}, batch["image"], key)
+        outputs, posterior = apply_fn({"params": params, **extra}, batch["x"], key)
         mask = batch.get("mask")
-        reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
+        reconstruction = batch_mean(-log_prob(outputs, batch["x"]), mask)
         kl = mean_over(axis_name, mean_kl(posterior, mask))
         loss = reconstruction + charge(kl, step)
         return loss, (elbo_metrics(loss, reconstruction, jnp.sum(kl)), extra)

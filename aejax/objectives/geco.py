@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from aejax.objectives.elbo import mean_kl
-from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+from aejax.objectives.loss import batch_mean, elbo_metrics
+from aejax.types import Batch, LossFn, Metrics
 
 _KEPT = 0.99  # of the constraint's moving average, a step; the paper's
 _LIMIT = math.log(1e6)  # of |log multiplier|: a constraint that cannot be met stays finite
@@ -47,9 +48,9 @@ def geco(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        outputs, posterior = apply_fn({"params": params}, batch["image"], key)
+        outputs, posterior = apply_fn({"params": params}, batch["x"], key)
         mask = batch.get("mask")
-        reconstruction = batch_mean(-log_prob(outputs, batch["image"]), mask)
+        reconstruction = batch_mean(-log_prob(outputs, batch["x"]), mask)
         kl = jnp.sum(mean_kl(posterior, mask))
         constraint = reconstruction - tolerance
         multiplier = jnp.exp(extra["geco"]["log_multiplier"])

@@ -15,7 +15,8 @@ from aejax.estimators import (
 )
 from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian
-from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean, elbo_metrics
+from aejax.objectives.loss import batch_mean, elbo_metrics
+from aejax.types import Batch, LossFn, Metrics
 
 Bound = Callable[[jax.Array], jax.Array]
 Pairs = Callable[[Any, jax.Array, DiagonalGaussian, jax.Array], tuple[jax.Array, jax.Array]]
@@ -128,7 +129,7 @@ def _from_draws(model: LatentVariableModel, samples: int, estimate: Pairs) -> Lo
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        x, mask = batch["image"], batch.get("mask")
+        x, mask = batch["x"], batch.get("mask")
         posterior = model.encode(params, x)
         z = posterior.samples(key, samples)
         bounds, log_weights = estimate(params, x, posterior, z)

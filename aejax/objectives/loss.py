@@ -1,14 +1,9 @@
-"""What an objective is, and its mean over the batch."""
-
-from collections.abc import Callable
-from typing import Any
+"""The mean over the batch, and what every variational objective reports."""
 
 import jax
 import jax.numpy as jnp
 
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
-LossFn = Callable[[Any, Any, Batch, jax.Array, jax.Array], tuple[jax.Array, tuple[Metrics, Any]]]
+from aejax.types import Metrics
 
 
 def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:

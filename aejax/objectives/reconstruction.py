@@ -7,8 +7,9 @@ from typing import Any
 import jax
 
 from aejax.dequantization import dequantize
-from aejax.objectives.loss import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives.loss import batch_mean
 from aejax.objectives.whole_batch import around
+from aejax.types import Batch, LossFn, Metrics
 
 
 def autoencoder(
@@ -33,7 +34,7 @@ def autoencoder(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        image = batch["image"]
+        image = batch["x"]
         given = image if corrupt is None else corrupt(key, image)
         outputs = apply_fn({"params": params, **extra}, given)
         loss = batch_mean(-log_prob(outputs, image), batch.get("mask"))
@@ -72,7 +73,7 @@ def _penalised(
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         loss_key, penalty_key = jax.random.split(key)
         loss, (metrics, extra) = loss_fn(params, extra, batch, loss_key, step)
-        charge = batch_mean(penalty(params, batch["image"], penalty_key), batch.get("mask"))
+        charge = batch_mean(penalty(params, batch["x"], penalty_key), batch.get("mask"))
         loss = loss + weight * charge
         return loss, (metrics | {"loss": loss, "penalty": charge}, extra)
 
@@ -108,7 +109,7 @@ def _of_drawn(draw: Callable[[jax.Array, jax.Array], jax.Array], loss_fn: LossFn
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         loss_key, image_key = jax.random.split(key)
-        drawn = draw(image_key, batch["image"])
-        return loss_fn(params, extra, batch | {"image": drawn}, loss_key, step)
+        drawn = draw(image_key, batch["x"])
+        return loss_fn(params, extra, batch | {"x": drawn}, loss_key, step)
 
     return drawn_loss_fn

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from aejax.objectives.loss import Batch, LossFn, Metrics
+from aejax.types import Batch, LossFn, Metrics
 
 Tree = TypeVar("Tree")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_seed
@@ -144,7 +144,7 @@ def _check_drawing(opened: Run, arguments: _Evaluate) -> None:
         raise UsageError(f"--seed {arguments.seed} changes nothing: nothing is drawn")
 
 
-def _measured(opened: Run, data: ImageDataset, arguments: _Evaluate) -> dict[str, Any]:
+def _measured(opened: Run, data: Dataset, arguments: _Evaluate) -> dict[str, Any]:
     """What there is to measure beside the metrics: of a model with a prior, of a VAE more."""
     from aejax.runs import evaluation, likelihood
 
@@ -187,7 +187,7 @@ def _as_text(value: Any) -> str:
 
 def _encode(opened: Run, arguments: _OnImages) -> None:
     data = opened.recipe.observe(_images(opened, arguments))
-    codes = opened.encode(data.images)
+    codes = opened.encode(data["x"])
     step = _step(opened)
     path = opened.workdir / f"{files.measured_at(files.CODES, arguments.split, step)}.npz"
     np.savez_compressed(path, codes=codes, labels=data.labels)
@@ -213,7 +213,7 @@ def _sample(opened: Run, arguments: _Sample) -> None:
     _save(opened, name, figures.image_grid(images))
 
 
-def _images(opened: Run, arguments: _OnImages) -> ImageDataset:
+def _images(opened: Run, arguments: _OnImages) -> Dataset:
     return load_split(opened.config, arguments.split, arguments.data_dir)
 
 

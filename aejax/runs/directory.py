@@ -85,7 +85,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads((directory / CONFIG).read_text())
-        keys = ("experiment", "fields", "image_shape", "label_names", "train_images")
+        keys = ("experiment", "fields", "arrays", "names", "train_examples")
         return {key: config[key] for key in keys}
     except FileNotFoundError as error:
         raise UsageError(f"there is no run in {directory}: give its --workdir") from error

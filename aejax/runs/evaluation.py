@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.divergences import (
     gaussian_kl_per_dimension,
     inverse_multiquadric,
@@ -36,14 +36,14 @@ def evaluation_keys(seed: int) -> dict[str, jax.Array]:
     return dict(zip(names, keys, strict=True))
 
 
-def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
+def latent_results(run: Run, test: Dataset, key: jax.Array) -> Results:
     """How the latent is used, and how near q(z) is to p(z); nats.
 
     I(x; z) and KL(q(z) || p(z)) between bounds, which `aggregate_images` images give: the lower one
     of the information is at most the log of their number.
     """
     model = latent_variable_model(run)
-    x, key = observed(run, test.images[:_PROBED], key)
+    x, key = observed(run, test["x"][:_PROBED], key)
     draw_key, code_key, prior_key, other_key = jax.random.split(key, 4)
     posterior = posteriors(run, np.asarray(x))
     kl = np.asarray(gaussian_kl_per_dimension(*posterior))
@@ -67,17 +67,17 @@ def latent_results(run: Run, test: ImageDataset, key: jax.Array) -> Results:
     }
 
 
-def restoration_results(run: Run, test: ImageDataset) -> Results:
+def restoration_results(run: Run, test: Dataset) -> Results:
     """PSNR in dB and SSIM of the reconstructions, at the posterior's mean."""
-    images = test.images[:_PROBED]
+    images = test["x"][:_PROBED]
     x, restored = as_float(jnp.asarray(images)), jnp.asarray(run.reconstruct(images))
     results = {"psnr": mean_and_error(psnr(restored, x))._asdict()}
-    if min(test.image_shape[:2]) >= 11:  # SSIM's window
+    if min(test.spec["x"].shape[:2]) >= 11:  # SSIM's window
         results["ssim"] = mean_and_error(ssim(restored, x))._asdict()
     return results
 
 
-def class_results(run: Run, train: ImageDataset, test: ImageDataset, key: jax.Array) -> Results:
+def class_results(run: Run, train: Dataset, test: Dataset, key: jax.Array) -> Results:
     """What codes know of the class, and how far samples are from the images by a classifier.
 
     The samples are means of p(x|z), and so compared with the images as they are, not with what a
@@ -86,10 +86,10 @@ def class_results(run: Run, train: ImageDataset, test: ImageDataset, key: jax.Ar
     if not (train.labelled and test.labelled):
         return {}
     train, test = train.first(_PROBED), test.first(_PROBED)
-    codes = [run.encode(run.recipe.observe(data).images) for data in (train, test)]
+    codes = [run.encode(run.recipe.observe(data)["x"]) for data in (train, test)]
     pairs = codes[0], train.labels, codes[1], test.labels
     classifier = train_classifier(train)
-    features = [classifier.features(x) for x in (test.images, run.sample(key, len(test)))]
+    features = [classifier.features(x) for x in (test["x"], run.sample(key, len(test)))]
     accuracies = {
         "linear_probe_accuracy": linear_probe_accuracy(*pairs),
         "knn_accuracy": knn_accuracy(*pairs),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.bounds import iwae_bound
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.dequantization import dequantize
 from aejax.errors import UsageError
 from aejax.evaluation.annealed import annealed_importance, sigmoidal_schedule
@@ -29,7 +29,7 @@ _ANNEALED = 64  # images that are annealed at a time
 
 
 def likelihood_results(
-    run: Run, test: ImageDataset, key: jax.Array, *, samples: int, memory: float | None
+    run: Run, test: Dataset, key: jax.Array, *, samples: int, memory: float | None
 ) -> Results:
     """Log p(x) by importance sampling, and the ELBO by the same draws; nats per image.
 
@@ -39,7 +39,7 @@ def likelihood_results(
         UsageError: if the run's model is no variational autoencoder, or for fewer than two images.
     """
     model, params = latent_variable_model(run), run.state.eval_params
-    x, key = observed(run, test.images, key)
+    x, key = observed(run, test["x"], key)
     least = sample_bytes(model, params, x[:1])
     if memory is not None and memory < least:
         raise UsageError(f"--eval-memory is too small for one draw of {least / 2**20:.1f} MiB")
@@ -57,13 +57,13 @@ def likelihood_results(
     }
 
 
-def per_dimension(run: Run, test: ImageDataset, log_likelihood: jax.Array) -> Results:
+def per_dimension(run: Run, test: Dataset, log_likelihood: jax.Array) -> Results:
     """Log p(x) `[N]` per dimension, by the name of its kind, or what it cannot be compared with."""
-    likelihood, dims = latent_variable_model(run).likelihood, math.prod(test.image_shape)
+    likelihood, dims = latent_variable_model(run).likelihood, math.prod(test.spec["x"].shape)
     bits = bits_per_dim(-log_likelihood, dims)
     if likelihood.levels:
         return {"bits_per_dim": mean_and_error(bits)._asdict()}
-    if likelihood.binary and np.isin(test.images, (0, 255)).all():
+    if likelihood.binary and np.isin(test["x"], (0, 255)).all():
         return {"bits_per_binary_pixel": mean_and_error(bits)._asdict()}
     if likelihood.binary:
         return {
@@ -100,7 +100,7 @@ def _decoded(model: LatentVariableModel, params: Any, samples: int, images: int)
 
 
 def annealing_results(
-    run: Run, test: ImageDataset, key: jax.Array, *, steps: int, images: int
+    run: Run, test: Dataset, key: jax.Array, *, steps: int, images: int
 ) -> Results:
     """Log p(x) of the first images by annealed importance sampling from q(z|x).
 
@@ -113,7 +113,7 @@ def annealing_results(
     model, params = latent_variable_model(run), run.state.eval_params
     if images < 2:
         raise UsageError(f"--annealing-images {images} is less than 2: an error needs two")
-    x, key = observed(run, test.images[:images], key)
+    x, key = observed(run, test["x"][:images], key)
     betas = sigmoidal_schedule(steps)
 
     @jax.jit

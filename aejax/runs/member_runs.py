@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.evaluation.posteriors import active_units
 from aejax.runs import directory as files
 from aejax.runs.config import Config
@@ -94,11 +94,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # NaN is no JSON
 
 
-def _active_units(recipe: Recipe, population: Population, test: ImageDataset) -> list[int] | None:
+def _active_units(recipe: Recipe, population: Population, test: Dataset) -> list[int] | None:
     model = recipe.latent_variable_model
     if model is None:
         return None
-    x = as_float(jnp.asarray(test.images[:2000]))
+    x = as_float(jnp.asarray(test["x"][:2000]))
 
     @jax.jit
     def of_one(params: Any) -> jax.Array:
@@ -133,7 +133,7 @@ def _leave_run(
     recipe: Recipe,
     population: Population,
     index: int,
-    train: ImageDataset,
+    train: Dataset,
     score: float | None,
 ) -> None:
     directory: Path = config.directory()
@@ -149,7 +149,7 @@ def _leave_run(
     files.append_metrics(directory, lines)
     if population.diverged[index] is None:
         with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
-            like = checkpoint_like(recipe, state, train.image_shape)
+            like = checkpoint_like(recipe, state, train.spec)
             checkpoints.save(like, score)
     summary = {
         "test": _metrics(population, "test", index),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.claim import check_directory, claimed
@@ -119,7 +119,7 @@ def _recipes(configs: Sequence[Config], splits: Splits) -> list[Recipe]:
     check_batch_size(first.batch_size, len(train), 1)
     if streams(first, train):
         raise UsageError("a population keeps its images on the device: leave --data stream out")
-    recipes = [build_recipe(config, train.image_shape, len(train)) for config in configs]
+    recipes = [build_recipe(config, train.spec["x"].shape, len(train)) for config in configs]
     check_labels(first, recipes[0], train)
     if recipes[0].train_step is not None:
         raise UsageError(f"{first.name}.py has a step of its own: train its members alone")
@@ -147,18 +147,18 @@ def _check(configs: Sequence[Config]) -> None:
         check_directory(first.directory(), resume=False, overwrite=first.overwrite)
 
 
-def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: ImageDataset) -> Steps:
+def _steps(first: Config, own: dict[str, jax.Array], state: Any, train: Dataset) -> Steps:
     """Numbers of a member -> its steps; a `UsageError` where they cannot be traced."""
 
     def steps(own: dict[str, jax.Array]) -> tuple[TrainStep, EvalStep]:
         config: Any = first
         for name, value in own.items():
             config = with_number(config, name, value)
-        recipe = build_recipe(config, train.image_shape, len(train))
+        recipe = build_recipe(config, train.spec["x"].shape, len(train))
         return recipe.step(), make_eval_step(recipe.loss_fn)
 
     def traced(own: dict[str, jax.Array], state: Any) -> Any:
-        return metric_totals(steps(own)[0], state, train.image_shape, first.batch_size)
+        return metric_totals(steps(own)[0], state, train.spec, first.batch_size)
 
     try:
         jax.eval_shape(traced, {name: values[0] for name, values in own.items()}, state)

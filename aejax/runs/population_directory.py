@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config, check_resumable, to_json
@@ -55,7 +55,7 @@ def begin_population(
     names: Sequence[str],
     states: TrainState,
     checkpoints: Checkpoints,
-    train: ImageDataset,
+    train: Dataset,
 ) -> Population:
     """The population before its first epoch, or as it was last saved."""
     first, count = configs[0], len(configs)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import optax
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.generative import LatentVariableModel
-from aejax.objectives import LossFn
 from aejax.training.step import TrainStep, make_train_step
+from aejax.types import LossFn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,18 +56,18 @@ class Recipe:
     encode: Callable[[Any, jax.Array], jax.Array]
     decode: Callable[[Any, jax.Array], jax.Array]
     sample_prior: Callable[[Any, jax.Array, int], jax.Array] | None
-    figures: "Callable[[Run, ImageDataset], Iterator[tuple[str, Figure]]]"
+    figures: "Callable[[Run, Dataset], Iterator[tuple[str, Figure]]]"
     headline: Callable[[dict[str, float]], str]
     score: Callable[[Mapping[str, float]], float] = itemgetter("loss")
-    results: "Callable[[Run, ImageDataset, ImageDataset], dict[str, float]] | None" = None
-    epoch_figures: "Callable[[Any, ImageDataset], Iterator[tuple[str, Figure]]] | None" = None
+    results: "Callable[[Run, Dataset, Dataset], dict[str, float]] | None" = None
+    epoch_figures: "Callable[[Any, Dataset], Iterator[tuple[str, Figure]]] | None" = None
     classes: int | None = None
     ema_decay: float | None = None
     accumulate: int = 1
     train_step: TrainStep | None = None
     extra: Any = None
     latent_variable_model: LatentVariableModel | None = None
-    observe: Callable[[ImageDataset], ImageDataset] = lambda data: data
+    observe: Callable[[Dataset], Dataset] = lambda data: data
     dequantized: bool = False
 
     def step(self) -> TrainStep:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.data.dataset import ImageDataset, as_float
+from aejax.data.dataset import Dataset, as_float
 from aejax.errors import UsageError
 from aejax.runs import directory as files
 from aejax.runs.claim import check_directory, claimed
@@ -33,6 +33,7 @@ from aejax.training.processes import first_alone, is_first, on_this_process
 from aejax.training.sharding import device_mesh, replicated
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
+from aejax.types import Spec
 
 _ROWS = 1024  # images that encode and decode take at a time
 
@@ -48,7 +49,7 @@ class Run:
         metrics: the last metrics on the test images, nats per image.
         history: every line of `metrics.jsonl`.
         workdir: the run directory.
-        image_shape: `(H, W, C)`.
+        spec: what one example of the data is, by name.
         label_names: the classes' names.
     """
 
@@ -58,7 +59,7 @@ class Run:
     metrics: dict[str, float]
     history: list[dict[str, Any]]
     workdir: Path
-    image_shape: tuple[int, int, int]
+    spec: Spec
     label_names: tuple[str, ...]
 
     def encode(self, x: Any) -> np.ndarray:
@@ -70,10 +71,9 @@ class Run:
             ValueError: if the images are not of the run's size.
         """
         x = np.asarray(x)
-        if x.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"images {list(x.shape)} are not [N, {', '.join(map(str, self.image_shape))}]"
-            )
+        shape = self.spec["x"].shape
+        if x.shape[1:] != shape:
+            raise ValueError(f"x {list(x.shape)} is not [N, {', '.join(map(str, shape))}]")
         return self.by_rows(self.recipe.encode, x)
 
     def decode(self, z: Any) -> np.ndarray:
@@ -94,7 +94,7 @@ class Run:
             raise UsageError(f"{self.config.name} has no prior to sample from: train a VAE")
         return self.decode(self.recipe.sample_prior(self.state.eval_params, key, n))
 
-    def evaluate(self, data: ImageDataset) -> dict[str, float]:
+    def evaluate(self, data: Dataset) -> dict[str, float]:
         """The metrics' means over a data set, nats per image."""
         mesh = device_mesh(1, devices=jax.local_devices())
         source = make_source(data, mesh, stream=True)
@@ -140,7 +140,7 @@ def _run(config: Config, begun: float, stack: contextlib.ExitStack) -> Run:
     mesh = mesh_of(config)
     splits = load_splits(config)
     check_batch_size(config.batch_size, len(splits.train), mesh.shape["data"])
-    recipe = build_recipe(config, splits.train.image_shape, len(splits.train))
+    recipe = build_recipe(config, splits.train.spec["x"].shape, len(splits.train))
     splits = splits.observed(recipe)
     check_labels(config, recipe, splits.train)
     state = initial_state(config, recipe, splits.train)
@@ -173,17 +173,13 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         )
     fields = saved["fields"] | {"workdir": str(directory)}
     config = from_json(config_class, fields)
-    height, width, channels = saved["image_shape"]
-    blank = ImageDataset(
-        np.zeros((1, height, width, channels), np.uint8),
-        np.zeros(1, np.int32),
-        tuple(saved["label_names"]),
-        config.dataset,
-    )
-    recipe = build_recipe(config, blank.image_shape, saved["train_images"])
+    arrays = {key: np.zeros((1, *of["shape"]), of["dtype"]) for key, of in saved["arrays"].items()}
+    names = {key: tuple(values) for key, values in saved["names"].items()}
+    blank = Dataset(arrays, names, config.dataset)
+    recipe = build_recipe(config, blank.spec["x"].shape, saved["train_examples"])
     state = initial_state(config, recipe, blank)
     with Checkpoints(directory / files.CHECKPOINTS) as checkpoints:
-        like = checkpoint_like(recipe, state, blank.image_shape)
+        like = checkpoint_like(recipe, state, blank.spec)
         state = checkpoints.restore(like, best=config.validation is not None).state
     history = [r for r in files.read_metrics(directory) if r["step"] <= int(state.step)]
     return as_run(config, recipe, state, history, blank)
@@ -202,9 +198,10 @@ def build_recipe(config: Config, image_shape: tuple[int, int, int], train_images
         raise UsageError(str(error)) from error
 
 
-def check_labels(config: Config, recipe: Recipe, data: ImageDataset) -> None:
+def check_labels(config: Config, recipe: Recipe, data: Dataset) -> None:
     """Raises a `UsageError` if the recipe needs labels that the data set does not have."""
-    low, high = int(data.labels.min()), int(data.labels.max())
+    labels = data.get("label", np.full(1, -1))
+    low, high = int(labels.min()), int(labels.max())
     if recipe.classes is not None and not 0 <= low <= high < recipe.classes:
         found = "no labels" if high < 0 else f"labels {low} to {high}"
         raise UsageError(
@@ -213,24 +210,27 @@ def check_labels(config: Config, recipe: Recipe, data: ImageDataset) -> None:
         )
 
 
-def initial_state(config: Config, recipe: Recipe, data: ImageDataset) -> TrainState:
+def initial_state(config: Config, recipe: Recipe, data: Dataset) -> TrainState:
     """The state before the first step, of the configuration's seed."""
     params = jax.jit(recipe.init)(
-        seed_stream(config.seed, "parameters"), jnp.zeros((1, *data.image_shape))
+        seed_stream(config.seed, "parameters"), jnp.zeros((1, *data.spec["x"].shape))
     )
     ema = recipe.ema_decay is not None
     key = seed_stream(config.seed, "state")
     return TrainState.create(params, recipe.optimizer, key, extra=recipe.extra, ema=ema)
 
 
-def describe(config: Config, data: ImageDataset) -> dict[str, Any]:
+def describe(config: Config, data: Dataset) -> dict[str, Any]:
     """What `config.json` says of a run, the packages' versions apart."""
     return {
         "experiment": config.name,
         "fields": to_json(dataclasses.replace(config, resume=False, overwrite=False)),
-        "image_shape": list(data.image_shape),
-        "label_names": list(data.label_names),
-        "train_images": len(data),
+        "arrays": {
+            key: {"shape": list(values.shape[1:]), "dtype": values.dtype.name}
+            for key, values in data.items()
+        },
+        "names": {key: list(values) for key, values in data.names.items()},
+        "train_examples": len(data),
     }
 
 
@@ -239,14 +239,14 @@ def as_run(
     recipe: Recipe,
     state: TrainState,
     history: list[dict[str, Any]],
-    data: ImageDataset,
+    data: Dataset,
 ) -> Run:
     """A trained model, with the metrics of its last lines on test images."""
     tests = [record for record in history if record["split"] == "test"]
     not_metrics = ("step", "epoch", "split", "seconds", "images_per_second")
     metrics = {k: v for k, v in tests[-1].items() if k not in not_metrics} if tests else {}
     workdir = config.directory()
-    return Run(config, recipe, state, metrics, history, workdir, data.image_shape, data.label_names)
+    return Run(config, recipe, state, metrics, history, workdir, data.spec, data.label_names)
 
 
 def _finish(run: Run, splits: Splits, total_seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.data.holdout import hold_out
 from aejax.data.tfds import load_dataset
 from aejax.runs.config import Config
@@ -19,11 +19,11 @@ class Splits(NamedTuple):
         validation: what is held out of the training images to choose by, if anything is.
     """
 
-    train: ImageDataset
-    test: ImageDataset
-    validation: ImageDataset | None = None
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None = None
 
-    def watched(self) -> tuple[str, ImageDataset]:
+    def watched(self) -> tuple[str, Dataset]:
         """The split that is evaluated after every epoch, by name: validation before test."""
         return ("test", self.test) if self.validation is None else ("validation", self.validation)
 
@@ -46,7 +46,7 @@ def load_splits(config: Config, data_dir: str | None = None) -> Splits:
     return Splits(train, test, validation)
 
 
-def load_split(config: Config, split: str, data_dir: str | None = None) -> ImageDataset:
+def load_split(config: Config, split: str, data_dir: str | None = None) -> Dataset:
     """One split: "train" and "validation" as the run has them, or any other of the data set's."""
     if config.validation is None or split not in ("train", "validation"):
         return _load(config, split, data_dir)
@@ -54,7 +54,7 @@ def load_split(config: Config, split: str, data_dir: str | None = None) -> Image
     return parts[split == "validation"]
 
 
-def _load(config: Config, split: str, data_dir: str | None) -> ImageDataset:
+def _load(config: Config, split: str, data_dir: str | None) -> Dataset:
     where = data_dir or config.data_dir
     if several():
         first_alone(lambda: load_dataset(config.dataset, split, where))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.errors import DivergedError, UsageError
 from aejax.runs import directory as files
 from aejax.runs.config import Config
@@ -39,6 +39,7 @@ from aejax.training.processes import (
 from aejax.training.sharding import replicated, split_kernels
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step
+from aejax.types import Spec
 
 RESIDENT_SHARE = 4  # data up to a quarter of the memory stays resident
 
@@ -119,7 +120,7 @@ def train_run(
         return best, history
 
 
-def _evaluation(config: Config, recipe: Recipe, data: ImageDataset, mesh: Mesh) -> Evaluate:
+def _evaluation(config: Config, recipe: Recipe, data: Dataset, mesh: Mesh) -> Evaluate:
     source = make_source(data, mesh, stream=streams(config, data))
     eval_step = make_eval_step(recipe.loss_fn)
     return make_evaluate(eval_step, source, batch_size=config.batch_size, mesh=mesh)
@@ -141,16 +142,12 @@ def _tested(
     return record
 
 
-def checkpoint_like(
-    recipe: Recipe, state: TrainState, image_shape: tuple[int, int, int]
-) -> Checkpoint:
+def checkpoint_like(recipe: Recipe, state: TrainState, spec: Spec) -> Checkpoint:
     """A checkpoint of the structure that this recipe's runs save."""
-    return Checkpoint(
-        state, metric_totals(recipe.step(), state, image_shape, 2 * recipe.accumulate)
-    )
+    return Checkpoint(state, metric_totals(recipe.step(), state, spec, 2 * recipe.accumulate))
 
 
-def streams(config: Config, dataset: ImageDataset) -> bool:
+def streams(config: Config, dataset: Dataset) -> bool:
     """Whether the data is streamed: as asked, or when it would fill too much of the memory."""
     if several():  # each reads its own part
         if config.data == "resident":
@@ -160,7 +157,8 @@ def streams(config: Config, dataset: ImageDataset) -> bool:
         return config.data == "stream"
     stats = jax.devices()[0].memory_stats() or {}
     host_memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return dataset.images.nbytes > stats.get("bytes_limit", host_memory) // RESIDENT_SHARE
+    size = sum(values.nbytes for _, values in dataset.items())
+    return size > stats.get("bytes_limit", host_memory) // RESIDENT_SHARE
 
 
 def _start(
@@ -172,7 +170,7 @@ def _start(
     checkpoints: Checkpoints,
 ) -> tuple[Checkpoint, History]:
     """Where to begin: the last good checkpoint of a resumed run, or `state`."""
-    start = checkpoint_like(recipe, state, splits.train.image_shape)
+    start = checkpoint_like(recipe, state, splits.train.spec)
     if not config.resume:
         return start, []
     if checkpoints.steps():
@@ -190,9 +188,7 @@ def _laid_out(checkpoint: Checkpoint, mesh: Mesh) -> Checkpoint:
     return Checkpoint(state, placed(checkpoint.totals, replicated(mesh)))
 
 
-def _draw_epoch(
-    recipe: Recipe, params: Any, epoch: int, test_data: ImageDataset, workdir: Path
-) -> None:
+def _draw_epoch(recipe: Recipe, params: Any, epoch: int, test_data: Dataset, workdir: Path) -> None:
     if recipe.epoch_figures is None:
         return
     folder = workdir / files.FIGURES / "epochs"

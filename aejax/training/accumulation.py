@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from optax import microbatching
 
-from aejax.objectives import Batch, Metrics
+from aejax.types import Batch, Metrics
 
 Gradient = Callable[..., tuple[Any, tuple[Metrics, Any]]]
 
@@ -44,7 +44,7 @@ def accumulated(gradient: Gradient, parts: int) -> Gradient:
     def of_batch(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[Any, tuple[Metrics, Any]]:
-        size = len(batch["image"])
+        size = len(batch["x"])
         if size % parts:
             raise ValueError(f"a batch of {size} cannot be shared out evenly to {parts} parts")
         mean = microbatching.AccumulationType.MEAN

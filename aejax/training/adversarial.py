@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aejax.objectives import Batch, LossFn, Metrics, batch_mean
+from aejax.objectives import batch_mean
 from aejax.training.state import TrainState, step_key
 from aejax.training.step import TrainStep, make_train_step
+from aejax.types import Batch, LossFn, Metrics
 
 
 class Phase(NamedTuple):
@@ -129,7 +130,7 @@ def discriminator_loss(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        codes = jax.lax.stop_gradient(encode(params, batch["image"]))
+        codes = jax.lax.stop_gradient(encode(params, batch["x"]))
         on_prior = discriminate(params, sample_prior(key, len(codes)))
         on_codes = discriminate(params, codes)
         mask = batch.get("mask")
@@ -157,7 +158,7 @@ def generator_loss(
     def loss_fn(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        logits = discriminate(params, encode(params, batch["image"]))
+        logits = discriminate(params, encode(params, batch["x"]))
         loss = batch_mean(jax.nn.softplus(-logits), batch.get("mask"))
         return loss, ({"generator": loss}, extra)
 

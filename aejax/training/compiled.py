@@ -1,7 +1,7 @@
 """Many steps as one compiled call.
 
-A call runs batches `first` to `last` of a segment in a `while_loop`, taking each from uint8 images
-on the device. The bounds are arguments, so one compilation serves a whole epoch, an epoch in
+A call runs batches `first` to `last` of a segment in a `while_loop`, taking each from arrays on
+the device. The bounds are arguments, so one compilation serves a whole epoch, an epoch in
 parts, the chunks of a stream and an epoch resumed in its middle, and all give the same numbers.
 """
 
@@ -13,27 +13,27 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from aejax.data.resident import Arrays
-from aejax.objectives import Batch, Metrics
 from aejax.training import skipping
 from aejax.training.sharding import split_kernels, split_over_batch
 from aejax.training.state import TrainState, evaluation_key, shuffle_key
 from aejax.training.step import EvalStep, TrainStep
 from aejax.training.totals import Totals
+from aejax.types import Batch, Metrics
 
 TrainSegment = Callable[..., tuple[TrainState, Totals]]
 EvalSegment = Callable[..., Totals]
 Take = Callable[[Arrays, jax.Array], Batch]
 
 
-@partial(jax.jit, static_argnames=("num_images", "batch_size"))
-def epoch_order(key: jax.Array, epoch: jax.Array, num_images: int, batch_size: int) -> jax.Array:
-    """The images of each batch of an epoch, `[num_images // batch_size, batch_size]`, int32.
+@partial(jax.jit, static_argnames=("num_examples", "batch_size"))
+def epoch_order(key: jax.Array, epoch: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
+    """The examples of each batch of an epoch, `[num_examples // batch_size, batch_size]`, int32.
 
-    Every epoch is a fresh permutation, a function of the run's key and the epoch alone; the images
-    that fill no whole batch are left out, others each time.
+    Every epoch is a fresh permutation, a function of the run's key and the epoch alone; the
+    examples that fill no whole batch are left out, others each time.
     """
-    steps = num_images // batch_size
-    permutation = jax.random.permutation(shuffle_key(key, epoch), num_images)
+    steps = num_examples // batch_size
+    permutation = jax.random.permutation(shuffle_key(key, epoch), num_examples)
     return permutation[: steps * batch_size].reshape(steps, batch_size)
 
 
@@ -86,27 +86,30 @@ def train_batches(
         batch = take(arrays, index)
         state, metrics = train_step(state, batch)
         made = skipping.made(state.opt_state)
-        weight = float(len(batch["image"])) * (1.0 if made is None else made)
+        weight = float(len(batch["x"])) * (1.0 if made is None else made)
         return index + 1, state, totals.add(metrics, weight)
 
     _, state, totals = jax.lax.while_loop(going, update, (first, state, totals))
     return state, totals
 
 
-def make_eval_segment(eval_step: EvalStep, take: Take, num_images: int, mesh: Mesh) -> EvalSegment:
+def make_eval_segment(
+    eval_step: EvalStep, take: Take, num_examples: int, mesh: Mesh
+) -> EvalSegment:
     """Builds the jitted `(state, totals, arrays, first, last, offset) -> totals`.
 
     Totals are donated.
     """
     return jax.jit(
-        partial(evaluate_batches, eval_step, _shared_out(take, mesh), num_images), donate_argnums=1
+        partial(evaluate_batches, eval_step, _shared_out(take, mesh), num_examples),
+        donate_argnums=1,
     )
 
 
 def evaluate_batches(
     eval_step: EvalStep,
     take: Take,
-    num_images: int,
+    num_examples: int,
     state: TrainState,
     totals: Totals,
     arrays: Arrays,
@@ -116,14 +119,15 @@ def evaluate_batches(
 ) -> Totals:
     """The totals with batches `first` to `last`.
 
-    Rows past the data set's `num_images` fill the last batch up and are masked out.
+    Rows past the data set's `num_examples` fill the last batch up and are masked out.
     """
 
     def measure(index: jax.Array, totals: Totals) -> Totals:
         batch = take(arrays, index)
-        size = len(batch["image"])
+        size = len(batch["x"])
         position = (offset + index) * size + jnp.arange(size)
-        batch = batch | {"mask": position < num_images, "images": jnp.int32(num_images)}
+        batch = batch | {"mask": position < num_examples}
+        batch["num_examples"] = jnp.int32(num_examples)
         metrics = eval_step(state, batch, evaluation_key(state.key, offset + index))
         return totals.add(metrics, jnp.sum(batch["mask"]).astype(jnp.float32))
 

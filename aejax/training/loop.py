@@ -11,11 +11,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from aejax.data.dataset import ImageDataset
+from aejax.data.dataset import Dataset
 from aejax.data.resident import Arrays, Resident, Segment
 from aejax.data.stream import Stream
 from aejax.errors import UsageError
-from aejax.objectives import Batch, LossFn, Metrics
 from aejax.training import skipping
 from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
 from aejax.training.health import check_metrics, check_state
@@ -25,6 +24,7 @@ from aejax.training.slow_convolutions import warn_of_slow_convolutions
 from aejax.training.state import TrainState
 from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
 from aejax.training.totals import Totals, zero_totals
+from aejax.types import Batch, LossFn, Metrics, Spec
 
 SECONDS_PER_CALL = 0.5
 
@@ -34,7 +34,7 @@ Evaluate = Callable[[TrainState], dict[str, float]]
 class Source(Protocol):
     """Where batches come from: `Resident` or `Stream`."""
 
-    dataset: ImageDataset
+    dataset: Dataset
 
     @staticmethod
     def take(arrays: Arrays, index: jax.Array) -> Batch:
@@ -75,7 +75,7 @@ class Progress(NamedTuple):
         return self.batch == self.steps_per_epoch
 
 
-def make_source(dataset: ImageDataset, mesh: Mesh, *, stream: bool) -> Source:
+def make_source(dataset: Dataset, mesh: Mesh, *, stream: bool) -> Source:
     """The data set resident on the devices of `mesh`, or streamed to them from disk."""
     return Stream(dataset, mesh) if stream else Resident(dataset, replicated(mesh))
 
@@ -104,7 +104,7 @@ def train(
     check_batch_size(batch_size, num_images, mesh.shape["data"])
     steps_per_epoch = num_images // batch_size
     done = int(state.step)
-    empty = metric_totals(train_step, state, source.dataset.image_shape, batch_size)
+    empty = metric_totals(train_step, state, source.dataset.spec, batch_size)
     if totals is None or done % steps_per_epoch == 0:
         totals = empty
     copied = jax.tree.map(jnp.copy, (state, totals))
@@ -148,7 +148,7 @@ def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh:
         return state, eval_step(state, batch)
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        totals = metric_totals(as_step, state, source.dataset.image_shape, 2)
+        totals = metric_totals(as_step, state, source.dataset.spec, 2)
         totals = placed(totals, replicated(mesh))
         for segment in source.segments(order, 0, lambda: steps):
             totals = run_segment(state, totals, *segment)
@@ -161,8 +161,8 @@ def fit(
     state: TrainState,
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
-    train_data: ImageDataset,
-    test_data: ImageDataset | None = None,
+    train_data: Dataset,
+    test_data: Dataset | None = None,
     *,
     epochs: int,
     batch_size: int,
@@ -260,17 +260,12 @@ class _Pace:
         self.steps = max(1, min(int(wanted), 8 * steps))
 
 
-def metric_totals(
-    step: TrainStep, state: TrainState, image_shape: tuple[int, int, int], rows: int
-) -> Totals:
-    """Totals of no batch, for the metrics that `step` gives of `rows` images; nothing is computed.
+def metric_totals(step: TrainStep, state: TrainState, spec: Spec, rows: int) -> Totals:
+    """Totals of no batch, for the metrics that `step` gives of `rows` rows; nothing is computed.
 
     Some losses are over pairs: give 2 rows at least.
     """
-    batch = {
-        "image": jax.ShapeDtypeStruct((rows, *image_shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
-    }
+    batch = {k: jax.ShapeDtypeStruct((rows, *v.shape), v.dtype) for k, v in spec.items()}
     traced, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
     warn_of_slow_convolutions(traced.jaxpr)
     return zero_totals(metrics)

@@ -17,9 +17,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax.data.dataset import ImageDataset
-from aejax.data.resident import Resident
-from aejax.objectives import LossFn
+from aejax.data.dataset import Dataset
+from aejax.data.resident import Arrays, Resident
 from aejax.training import skipping
 from aejax.training.compiled import epoch_order, evaluate_batches, train_batches
 from aejax.training.health import is_finite
@@ -28,6 +27,7 @@ from aejax.training.members import Strategy, member_mesh, over_members
 from aejax.training.state import TrainState
 from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
 from aejax.training.totals import Totals
+from aejax.types import LossFn
 
 Member = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
 Steps = Callable[[Any], tuple[TrainStep, EvalStep]]
@@ -53,8 +53,8 @@ class Population(NamedTuple):
 def fit_population(
     states: TrainState,
     member: Member,
-    train_data: ImageDataset,
-    test_data: ImageDataset | None = None,
+    train_data: Dataset,
+    test_data: Dataset | None = None,
     *,
     hyperparameters: Any,
     epochs: int,
@@ -108,8 +108,8 @@ def fit_population(
 def train_population(
     states: TrainState,
     steps_of: Steps,
-    train_data: ImageDataset,
-    test_data: ImageDataset | None = None,
+    train_data: Dataset,
+    test_data: Dataset | None = None,
     *,
     hyperparameters: Any,
     epochs: int,
@@ -132,16 +132,14 @@ def train_population(
     count = _members(states, hyperparameters, devices, steps, alive)
     check_batch_size(batch_size, len(train_data), 1)
     whole, split = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in ((), ("member",)))
-    images, labels = (
-        jax.device_put(np.asarray(a), whole) for a in (train_data.images, train_data.labels)
-    )
+    arrays = jax.device_put({key: np.asarray(a) for key, a in train_data.items()}, whole)
     own = jax.device_put(hyperparameters, split)
     # A copy, which is donated: the result of a call lies where its states did.
     states = jax.device_put(jax.jit(_copied)(states), split)
     empty = jax.device_put(
         _empty_totals(steps_of, states, own, train_data, batch_size, count), split
     )
-    run_batches = over_members(partial(_train, steps_of), strategy, mesh, shared=2, donate=(2,))
+    run_batches = over_members(partial(_train, steps_of), strategy, mesh, shared=1, donate=(1,))
     evaluate = _make_evaluate(steps_of, test_data, batch_size, strategy, mesh)
     at_a_time = max(1, _STEPS_PER_CALL // count)
     for epoch in range(int(np.max(states.step)) // steps, epochs):
@@ -150,7 +148,7 @@ def train_population(
         for first in range(0, steps, at_a_time):
             last = np.where(alive, min(steps, first + at_a_time), first).astype(np.int32)
             bounds = (np.full(count, first, np.int32), last)
-            states, totals = run_batches(images, labels, states, totals, own, orders, *bounds)
+            states, totals = run_batches(arrays, states, totals, own, orders, *bounds)
             jax.block_until_ready(totals)  # else a signal waits for the whole epoch
         means = _means(totals) | skipping.skipped(states.opt_state)
         lines: list[dict[str, Any]] = [{"epoch": epoch + 1, "split": "train"} | means]
@@ -178,7 +176,7 @@ def _finite_metrics(lines: Sequence[dict[str, Any]]) -> np.ndarray:
 def evaluate_population(
     states: TrainState,
     steps_of: Steps,
-    data: ImageDataset,
+    data: Dataset,
     hyperparameters: Any,
     batch_size: int,
     devices: int = 1,
@@ -203,8 +201,7 @@ def _orders(keys: jax.Array, epoch: int, images: int, batch_size: int) -> jax.Ar
 
 def _train(
     steps_of: Steps,
-    images: jax.Array,
-    labels: jax.Array,
+    arrays: dict[str, jax.Array],
     state: TrainState,
     totals: Totals,
     hyperparameters: Any,
@@ -214,12 +211,11 @@ def _train(
 ) -> tuple[TrainState, Totals]:
     """One member's batches `first` to `last`."""
     train_step, _ = steps_of(hyperparameters)
-    arrays = (images, labels, order)
-    return train_batches(train_step, Resident.take, state, totals, arrays, first, last)
+    return train_batches(train_step, Resident.take, state, totals, (arrays, order), first, last)
 
 
 def _make_evaluate(
-    steps_of: Steps, data: ImageDataset | None, batch_size: int, strategy: Strategy, mesh: Mesh
+    steps_of: Steps, data: Dataset | None, batch_size: int, strategy: Strategy, mesh: Mesh
 ) -> Callable[[TrainState, Any], dict[str, list[float]]] | None:
     """Builds `(states, hyperparameters) -> the means of each metric by member`."""
     if data is None:
@@ -227,29 +223,24 @@ def _make_evaluate(
     steps = -(-len(data) // batch_size)
     order = np.zeros(steps * batch_size, np.int32)
     order[: len(data)] = np.arange(len(data))
-    arrays = data.images, data.labels, order.reshape(steps, batch_size)
-    shared = jax.device_put([np.asarray(a) for a in arrays], NamedSharding(mesh, PartitionSpec()))
+    arrays = {key: np.asarray(a) for key, a in data.items()}, order.reshape(steps, batch_size)
+    shared = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec()))
 
-    def of_one(
-        images: jax.Array, labels: jax.Array, order: jax.Array, state: TrainState, own: Any
-    ) -> Totals:
+    def of_one(arrays: Arrays, state: TrainState, own: Any) -> Totals:
         step, eval_step = steps_of(own)
-        totals = metric_totals(step, state, data.image_shape, batch_size)
+        totals = metric_totals(step, state, data.spec, batch_size)
         place = (jnp.int32(0), jnp.int32(steps), jnp.int32(0))
-        resident = (images, labels, order)
-        return evaluate_batches(
-            eval_step, Resident.take, len(data), state, totals, resident, *place
-        )
+        return evaluate_batches(eval_step, Resident.take, len(data), state, totals, arrays, *place)
 
-    over = over_members(of_one, strategy, mesh, shared=len(shared))
-    return lambda states, hyperparameters: _means(over(*shared, states, hyperparameters))
+    over = over_members(of_one, strategy, mesh, shared=1)
+    return lambda states, hyperparameters: _means(over(shared, states, hyperparameters))
 
 
 def _empty_totals(
     steps_of: Steps,
     states: TrainState,
     hyperparameters: Any,
-    data: ImageDataset,
+    data: Dataset,
     batch_size: int,
     count: int,
 ) -> Totals:
@@ -257,7 +248,7 @@ def _empty_totals(
 
     def of_first(states: TrainState, hyperparameters: Any) -> Totals:
         first, own = jax.tree.map(lambda leaf: leaf[0], (states, hyperparameters))
-        return metric_totals(steps_of(own)[0], first, data.image_shape, batch_size)
+        return metric_totals(steps_of(own)[0], first, data.spec, batch_size)
 
     empty = jax.eval_shape(of_first, states, hyperparameters)
     return jax.tree.map(lambda leaf: np.zeros(count, leaf.dtype), empty)

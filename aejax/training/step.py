@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aejax.objectives import Batch, LossFn, Metrics, WholeBatch
+from aejax.objectives import WholeBatch
 from aejax.training import skipping
 from aejax.training.accumulation import accumulated
 from aejax.training.state import TrainState, evaluation_key, step_key
+from aejax.types import Batch, LossFn, Metrics
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[..., Metrics]

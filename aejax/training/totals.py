@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from aejax.objectives import Metrics
+from aejax.types import Metrics
 
 
 class Totals(NamedTuple):

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from aejax import objectives
 from aejax.generative import LatentVariableModel
-from aejax.objectives import LossFn
 from aejax.runs.objectives.objective import Objective, Training, not_negative
 from aejax.traced import is_known
+from aejax.types import LossFn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

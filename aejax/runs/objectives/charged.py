@@ -10,9 +10,10 @@ import optax
 
 from aejax import objectives, schedules
 from aejax.generative import LatentVariableModel
-from aejax.objectives import LossFn, kl_charges
+from aejax.objectives import kl_charges
 from aejax.runs.objectives.objective import Objective, Training, not_negative, share
 from aejax.traced import is_known
+from aejax.types import LossFn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

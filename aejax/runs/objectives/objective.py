@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aejax.generative import LatentVariableModel
-from aejax.objectives import LossFn
 from aejax.traced import is_known
+from aejax.types import LossFn
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from aejax import bounds, objectives
 from aejax.generative import LatentVariableModel
-from aejax.objectives import LossFn
 from aejax.runs.objectives.objective import Objective, Training, divides
 from aejax.traced import is_known
+from aejax.types import LossFn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
