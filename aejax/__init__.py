@@ -26,7 +26,7 @@ from aejax.training.step import make_eval_step, make_train_step
 
 if TYPE_CHECKING:
     from aejax.data.dataset import Dataset
-    from aejax.data.tfds import load_dataset
+    from aejax.data.load import load_dataset
     from aejax.runs.config import Config
     from aejax.runs.run import Run, load_run, run
     from aejax.training.loop import fit
@@ -38,7 +38,7 @@ _LAZY = {
     "Run": "aejax.runs.run",
     "fit": "aejax.training.loop",
     "fit_population": "aejax.training.population",
-    "load_dataset": "aejax.data.tfds",
+    "load_dataset": "aejax.data.load",
     "load_run": "aejax.runs.run",
     "run": "aejax.runs.run",
 }

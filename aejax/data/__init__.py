@@ -1,1 +1,1 @@
-"""Data: TFDS images decoded once to uint8, kept on the device or streamed from disk."""
+"""Data: named arrays from any source, decoded once, kept on the device or streamed from disk."""

@@ -28,9 +28,15 @@ def hold_out(data: Dataset, validation: float) -> tuple[Dataset, Dataset]:
             f"--validation {validation:g} holds {count} of {len(data)} images out: give 1 to "
             f"{len(data) - 1}, or a share of them"
         )
-    held = np.zeros(len(data), bool)
-    held[np.random.default_rng(_SEED).permutation(len(data))[:count]] = True
+    held = held_out(len(data), count)
     return data.rows(~held), data.rows(held)
+
+
+def held_out(total: int, count: int) -> np.ndarray:
+    """Which of `total` examples are held out, `count` of them: a mask, a function of both alone."""
+    held = np.zeros(total, bool)
+    held[np.random.default_rng(_SEED).permutation(total)[:count]] = True
+    return held
 
 
 def check_validation(validation: float) -> None:

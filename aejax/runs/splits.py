@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from aejax.data.dataset import Dataset
 from aejax.data.holdout import hold_out
-from aejax.data.tfds import load_dataset
+from aejax.data.load import load_dataset
 from aejax.runs.config import Config
 from aejax.runs.recipe import Recipe
 from aejax.training.processes import first_alone, several
