@@ -8,7 +8,7 @@ import pytest
 import aejax
 from aejax import load_dataset
 from aejax.data.builders import fiddle_tunes
-from aejax.data.builders.fiddle_tunes import field, from_pitch, melody_windows, to_pitch
+from aejax.data.builders.fiddle_tunes import TOKENS, field, melody_windows, to_pitch
 
 # G3 of a violin is MIDI 55; an octave of C major from middle C.
 C, D, E, F, G, A, B, c = 60, 62, 64, 65, 67, 69, 71, 72
@@ -19,7 +19,9 @@ def tune(body, meter="4/4", unit="1/8", key="C"):
 
 
 def steps(*pitches, each=2):
-    return [pitch for pitch in pitches for _ in range(each)]
+    """Tokens of notes of one length in sixteenths, 0 for a rest: Magenta's 2 is MIDI pitch 21."""
+    begin = [pitch - 19 if pitch else 1 for pitch in pitches]
+    return [token for first in begin for token in [first] + [0] * (each - 1)]
 
 
 @pytest.fixture(autouse=True)
@@ -47,25 +49,38 @@ def test_no_window_goes_over_a_bar_that_is_not_whole():
     assert len(melody_windows(tune("C4 D4 | E4 F2 :|: G2 | A4 B4 |"))) == 0
 
 
-def test_rests_hold_and_grace_notes_go_and_chords_give_their_highest():
+def test_rests_end_notes_and_grace_notes_go_and_chords_give_their_highest():
     windows = melody_windows(tune("C4 z4 | {F}D4 [EG]4 |"))
-    assert windows.tolist() == [steps(C, C, D, G, each=8)]
-    windows = melody_windows(tune("z4 C4 | D4 z4 |"))  # nothing to hold: the pitch that comes
-    assert windows.tolist() == [steps(C, C, D, D, each=8)]
+    assert windows.tolist() == [steps(C, 0, D, G, each=8)]
+    windows = melody_windows(tune("z4 C4 | D4 z2 z2 |"))  # two rests are one
+    assert windows.tolist() == [steps(0, C, D, 0, each=8)]
 
 
-def test_triplets_sound_at_the_steps_they_reach():
+def test_a_tied_note_begins_once_and_a_repeated_one_twice():
+    windows = melody_windows(tune("C4 D4-|D4 E4 |"))
+    assert windows.tolist() == [steps(C, each=8) + steps(D, each=16) + steps(E, each=8)]
+    windows = melody_windows(tune("C4 D4|D4 E4 |"))
+    assert windows.tolist() == [steps(C, D, D, E, each=8)]
+
+
+def test_a_note_that_goes_on_over_the_first_bar_line_begins_there_anew():
+    windows = melody_windows(tune("C4 D4-|D4 E4 | F8 |"))
+    assert windows[1].tolist() == steps(D, E, each=8) + steps(F, each=16)
+
+
+def test_triplets_begin_at_the_steps_they_reach():
     windows = melody_windows(tune("(3CDE F2 G4 | C8 |"))  # thirds of four steps: 0, 4/3, 8/3
-    assert windows[0][:8].tolist() == [C, C, D, E, F, F, F, F]
+    expected = [C - 19, 0, D - 19, E - 19, *steps(F, each=4), *steps(G, each=8), *steps(C, each=16)]
+    assert windows.tolist() == [expected]
 
 
 def test_keys_and_accidentals():
     windows = melody_windows(tune("F4 ^G4 | =F4 c4 |", key="D"))
-    assert windows[0][::8].tolist() == [66, 68, 65, 73]  # K:D has F sharp and C sharp
+    assert to_pitch(windows)[0, ::8].tolist() == [66, 68, 65, 73]  # K:D has F sharp and C sharp
 
 
 def test_a_repeated_or_constant_window_is_left_out():
-    assert len(melody_windows(tune("C8 | C8 | C8 |"))) == 0
+    assert len(melody_windows(tune("C8 | C4 z2 C2 | C8 |"))) == 0
     assert len(melody_windows(tune("C4 D4 | C4 D4 | C4 D4 |"))) == 1
 
 
@@ -75,7 +90,8 @@ def test_a_known_tune_by_hand():
     windows = melody_windows(path.read_text())
     a, c_sharp, e, high_a = 69, 73, 76, 81
     first_bar = [a, a, a, c_sharp, e, a, c_sharp, e]
-    assert windows[0][:12].tolist() == [*first_bar, high_a, c_sharp, e, high_a]
+    assert to_pitch(windows)[0, :12].tolist() == [*first_bar, high_a, c_sharp, e, high_a]
+    assert windows[0, :4].tolist() == [a - 19, 0, a - 19, c_sharp - 19]  # vA2(Ac)
 
 
 def test_pitches_are_music21s_own():
@@ -87,20 +103,16 @@ def test_pitches_are_music21s_own():
     for measure in measures[:4]:
         for note in measure.notes:
             held += [note.pitch.midi] * int(4 * note.quarterLength)
-    assert melody_windows(path.read_text())[0].tolist() == held
+    assert to_pitch(melody_windows(path.read_text()))[0].tolist() == held
 
 
-def test_units():
-    pitches = np.arange(50, 102).reshape(1, 52)
-    images = from_pitch(pitches)
-    assert images.dtype == np.uint8
-    assert images.shape == (1, 52, 1, 1)
-    assert images[0, 10, 0, 0] == 50  # 5 for each of the ten semitones from 50 to middle C
-    np.testing.assert_array_equal(to_pitch(images), pitches)
-    np.testing.assert_allclose(to_pitch(images / np.float32(255)), pitches, rtol=1e-6)
-    for outside in (49, 102):
-        with pytest.raises(ValueError, match=f"pitches {outside} to {outside} are not within"):
-            from_pitch(np.full((1, 32), outside))
+def test_what_tokens_sound():
+    """0 goes on, 1 ends, 2 to 89 begin the MIDI pitches 21 to 108; before any, nothing sounds."""
+    tokens = np.array([[0, 41, 0, 1, 0, 2], [89, 0, 0, 0, 41, 0]], np.int32)
+    pitch = to_pitch(tokens)
+    assert pitch.tolist() == [[0, 60, 60, 0, 0, 21], [108, 108, 108, 108, 60, 60]]
+    assert pitch.dtype == np.int32
+    assert TOKENS == 90
 
 
 def test_fields_of_the_header():
@@ -130,7 +142,8 @@ def few_tunes(monkeypatch, tmp_path):
 def test_every_fifth_tune_is_for_testing_and_nothing_of_it_for_training(few_tunes):
     train = load_dataset("fiddle_tunes", "train", few_tunes)
     test = load_dataset("fiddle_tunes", "test", few_tunes)
-    assert train.spec["x"].shape == test.spec["x"].shape == (32, 1, 1)
+    assert train["x"].dtype == np.int32
+    assert train.spec["x"].shape == test.spec["x"].shape == (32,)
     roots = {int(pitch) for pitch in to_pitch(train["x"])[:, 0]}
     assert roots == {C, D, E, F}  # G's twin went with it, and the jig is in another meter
     assert {int(pitch) for pitch in to_pitch(test["x"])[:, 0]} == {G}

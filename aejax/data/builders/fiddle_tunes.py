@@ -1,17 +1,17 @@
 """fiddle_tunes: windows of real fiddle tunes that music21 carries, as a TFDS data set.
 
 Ryan's Mammoth Collection (Boston, 1883), 1,059 tunes in ABC notation, one melody each. A window is
-32 sixteenth notes that begin on a bar line: two bars of 4/4 or cut time, four of 2/4. A step holds
-the pitch that sounds as it begins; a rest holds the pitch before it; grace notes are left out, and
-of a chord the highest note is taken. Written repeats are not played out.
+32 sixteenth notes that begin on a bar line: two bars of 4/4 or cut time, four of 2/4. Grace notes
+are left out, and of a chord the highest note is taken. Written repeats are not played out.
 
-The data set is shaped as images of 32 x 1 pixels, so that every part of the library takes it: time
-is the height, and a pixel is 5 (p - 50) for the MIDI pitch p (60 is middle C; see `to_pitch`).
+A window is 32 tokens, those of Magenta's melodies (Roberts et al. 2018, arXiv 1803.05428): at a
+note's onset 2 to 89 for the MIDI pitches 21 to 108, at a rest's 1, and 0 while a note or a rest
+goes on. A note that goes on over the window's first bar line begins there anew.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,21 +21,17 @@ from aejax.errors import UsageError
 STEPS = 32
 METERS = ("2/4", "4/4", "C", "C|")  # whose bars fill a window exactly
 DANCES = ("reel", "hornpipe", "strathspey", "clog", "other")
-# The tunes span 55 (a violin's lowest G) to 93, 25 to 215 in uint8.
-PER_SEMITONE, LOWEST = 5, 50
+HOLD, NOTE_OFF = 0, 1
+LOWEST, HIGHEST = 21, 108  # MIDI pitches, those of a piano
+TOKENS = HIGHEST - LOWEST + 3
+_OFFSET = LOWEST - 2  # of a pitch from its token
 
 
-def to_pitch(images: np.ndarray) -> np.ndarray:
-    """Images `[N, 32, 1, 1]`, uint8 or in [0, 1] -> MIDI pitches `[N, 32]`, not rounded."""
-    scale = 1 if images.dtype == np.uint8 else 255
-    return images.reshape(len(images), -1) * np.float32(scale) / PER_SEMITONE + LOWEST
-
-
-def from_pitch(pitches: np.ndarray) -> np.ndarray:
-    """Whole MIDI pitches `[N, 32]` within 50 and 101 -> uint8 images `[N, 32, 1, 1]`."""
-    if pitches.size and not (pitches.min() >= LOWEST and pitches.max() <= LOWEST + 51):
-        raise ValueError(f"pitches {pitches.min()} to {pitches.max()} are not within 50 and 101")
-    return (PER_SEMITONE * (pitches - LOWEST)).astype(np.uint8)[..., None, None]
+def to_pitch(tokens: np.ndarray) -> np.ndarray:
+    """Tokens `[N, T]` -> the MIDI pitch that sounds at each step, int32 `[N, T]`; 0 in silence."""
+    steps = np.where(tokens == HOLD, 0, np.arange(tokens.shape[1]))
+    begun = np.take_along_axis(tokens, np.maximum.accumulate(steps, axis=1), axis=1)
+    return np.where(begun > NOTE_OFF, begun + _OFFSET, 0).astype(np.int32)
 
 
 class FiddleTunes(tfds.core.GeneratorBasedBuilder):
@@ -44,14 +40,18 @@ class FiddleTunes(tfds.core.GeneratorBasedBuilder):
     A window that stands in a test tune too is left out of the training tunes.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.0.0": "Tokens of onsets, holds and rests.",
+        "1.0.0": "Pitches as grey levels.",
+    }
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             description="Windows of 32 sixteenth notes of Ryan's Mammoth Collection (1883).",
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Tensor(shape=(STEPS, 1, 1), dtype=np.uint8),
+                    "x": tfds.features.Tensor(shape=(STEPS,), dtype=np.int32),
                     "label": tfds.features.ClassLabel(names=list(DANCES)),
                     "tune": tfds.features.Text(),
                 }
@@ -80,8 +80,8 @@ class FiddleTunes(tfds.core.GeneratorBasedBuilder):
         for name in names:
             dance = field(tunes[name], "R").lower()
             label = DANCES.index(dance if dance in DANCES else "other")
-            for index, image in enumerate(from_pitch(windows[name])):
-                yield f"{name}-{index}", {"image": image, "label": label, "tune": name}
+            for index, window in enumerate(windows[name]):
+                yield f"{name}-{index}", {"x": window, "label": label, "tune": name}
 
 
 def tune_files() -> list[Path]:
@@ -106,7 +106,7 @@ def field(abc: str, letter: str) -> str:
 
 
 def melody_windows(abc: str) -> np.ndarray:
-    """The windows of a tune: its ABC text -> MIDI pitches `[N, 32]`, in the order of the tune.
+    """The windows of a tune: its ABC text -> tokens int32 `[N, 32]`, in the order of the tune.
 
     A window begins at every bar line after which enough whole bars follow without a pickup between;
     one that has come before in the tune, or that holds a single pitch, is left out.
@@ -117,32 +117,42 @@ def melody_windows(abc: str) -> np.ndarray:
     bars = list(_bars(score.parts[0]))
     found: dict[bytes, np.ndarray] = {}
     for first, bar in enumerate(bars):
-        count = 0 if bar is None else STEPS // len(bar)
+        count = 0 if bar is None else STEPS // len(bar[0])
         following = [b for b in bars[first : first + count] if b is not None]
         if count and len(following) == count:
-            window = np.concatenate(following)
-            if np.ptp(window) > 0:
+            sounding, begins = np.concatenate(following, axis=1)
+            begins[0] = True
+            window = np.where(begins, sounding, HOLD)
+            if len(set(window.tolist()) - {HOLD, NOTE_OFF}) > 1:
                 found.setdefault(window.tobytes(), window)
     return np.stack(list(found.values())) if found else np.zeros((0, STEPS), np.int32)
 
 
 def _bars(part: Any) -> Iterator[np.ndarray | None]:
-    """The pitch at every sixteenth note of each bar; None for a bar that is not whole."""
+    """Of each bar `[2, S]`: the token that sounds at every sixteenth, and whether it begins there.
+
+    None for a bar that is not whole.
+    """
     whole = part.recurse().getElementsByClass("TimeSignature")[0].barDuration.quarterLength
-    held = None
+    sounding = NOTE_OFF
     for measure in part.getElementsByClass("Measure"):
-        notes = [  # (onset in sixteenths, pitch); a grace note takes no time
-            (4 * note.offset, max(pitch.midi for pitch in note.pitches))
-            for note in measure.notes
-            if note.duration.quarterLength > 0
-        ]
-        if notes and held is None:
-            held = notes[0][1]
-        if measure.duration.quarterLength == whole and held is not None:
-            pitches = np.full(int(4 * whole), held, np.int32)
-            for onset, pitch in notes:
-                pitches[int(np.ceil(onset)) :] = pitch
-            yield pitches
-        else:
-            yield None
-        held = notes[-1][1] if notes else held
+        steps = int(4 * whole)
+        bar = np.array([[sounding] * steps, [0] * steps], np.int32)
+        for event in measure.notesAndRests:
+            if event.duration.quarterLength == 0:  # a grace note
+                continue
+            token, onset = _token(event), int(np.ceil(4 * event.offset))
+            goes_on = token == sounding and (event.isRest or _is_tied(event))
+            sounding = token
+            bar[0, onset:] = token
+            bar[1, onset : onset + 1] = not goes_on
+        yield bar if measure.duration.quarterLength == whole else None
+
+
+def _token(event: Any) -> int:
+    return NOTE_OFF if event.isRest else max(pitch.midi for pitch in event.pitches) - _OFFSET
+
+
+def _is_tied(note: Any) -> bool:
+    """Whether it goes on with the note before."""
+    return note.tie is not None and note.tie.type in ("stop", "continue")
