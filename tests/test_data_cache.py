@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from aejax import UsageError
+from aejax import UsageError, load_dataset
 from aejax.data import cache as cache_module
 from aejax.data.cache import Content, build_cache, cache_directory, open_cached
 
@@ -112,13 +112,18 @@ def test_chunks_that_do_not_make_the_whole_leave_nothing(tmp_path, chunks):
     assert contents(tmp_path) == []
 
 
-def limited(directory):
-    """Builds where no file may be larger than 1,000 bytes; gives the error."""
+def limited(build, *arguments):
+    """The error of what is built where no file may be larger than 1,000 bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
     try:
-        build_cache(directory, content())
+        build(*arguments)
     except UsageError as error:
         return str(error)
+
+
+def load(directory, file):
+    os.environ["AEJAX_CACHE_DIR"] = str(directory)
+    load_dataset(str(file), "train")
 
 
 def build(directory, pause, barrier=None):
@@ -132,17 +137,23 @@ def build(directory, pause, barrier=None):
 def processes():
     """Four processes that have imported what they need and do what they are told."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["aejax.data.cache"])
+    context.set_forkserver_preload(["aejax.data.sources.tfds"])
     return context
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, processes):
+    cache, file = tmp_path / "cache", tmp_path / "x.npz"
+    np.savez_compressed(file, x=X)  # which is unpacked beside the cache
     with processes.Pool(1) as pool:
-        message = pool.apply(limited, (tmp_path / "set",))
-    assert message.startswith(f"the cache in {tmp_path} cannot be written (File too large)")
-    assert "AEJAX_CACHE_DIR" in message
-    assert "\n" not in message
-    assert contents(tmp_path) == []
+        messages = [
+            pool.apply(limited, (build, cache / "set", 0)),
+            pool.apply(limited, (load, cache, file)),
+        ]
+    for message in messages:
+        assert message.startswith(f"the cache in {cache} cannot be written (File too large)")
+        assert "AEJAX_CACHE_DIR" in message
+        assert "\n" not in message
+    assert contents(cache) == []
 
 
 def test_processes_that_build_at_once_all_have_it(tmp_path, processes):

@@ -222,6 +222,7 @@ BAD_FILES = {
     "z.png cannot be read": lambda p: (p / "z.png").write_text("no image"),
     "y.png cannot be read": lambda p: cut(p / "y.png", 60),
     "z.png has more than 8 bits a value": lambda p: png(p / "z.png", dtype=np.uint16),
+    "folder 'p' holds train beside car": lambda p: (png(p / "train/a.png"), png(p / "car/a.png")),
     "a.png lies beside the classes' folders": lambda p: png(p / "c" / "z.png"),
 }
 

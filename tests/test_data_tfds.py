@@ -1,5 +1,6 @@
 """TFDS: the built-in and real data sets, features of every kind, and shards that are damaged."""
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -253,3 +254,25 @@ def test_a_shard_that_is_cut_is_named(make, share, cached):
         load_dataset("little", "train", where)
     assert "\n" not in str(error.value)
     assert cached() == []
+
+
+KINDS = {"x": tensor(3)}
+RECORDS = records(100, x=lambda i: np.full(3, i, np.uint8))
+
+
+def prepare_and_load(where, cache, barrier):
+    Little.kinds, Little.splits = KINDS, {"train": RECORDS}
+    ours._has_network = lambda: True
+    os.environ["AEJAX_CACHE_DIR"] = cache
+    barrier.wait()
+    return len(load_dataset("little", "train", where))
+
+
+def test_processes_that_prepare_at_once_all_have_it(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["aejax.data.sources.tfds"])
+    with context.Manager() as manager, context.Pool(4) as pool:
+        barrier = manager.Barrier(4)
+        for i in range(3):
+            arguments = (str(tmp_path / f"tfds{i}"), str(tmp_path / f"cache{i}"), barrier)
+            assert pool.starmap(prepare_and_load, [arguments] * 4, chunksize=1) == [90] * 4

@@ -25,10 +25,9 @@ def open_folder(name: str, path: Path) -> Source:
     They are grey if all are, else of three colours; what is transparent is taken as opaque.
 
     Raises:
-        UsageError: if there are no images, or a class of one split is missing in all others.
+        UsageError: if there are no images, or it is not clear which folders are classes.
     """
-    splits = [split for split in _SPLITS if (path / split).is_dir()]
-    roots = {split: path / split for split in splits} if "train" in splits else {"train": path}
+    roots = _roots(path)
     files = {split: _images(root) for split, root in roots.items()}
     for split, found in files.items():
         if not found:
@@ -56,6 +55,19 @@ def open_folder(name: str, path: Path) -> Source:
         read,
         lambda split, row: str(files[split][row]),
     )
+
+
+def _roots(path: Path) -> dict[str, Path]:
+    """The folder of each split."""
+    folders = {f.name for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")}
+    if "train" not in folders:
+        return {"train": path}
+    if other := folders - set(_SPLITS):
+        raise UsageError(
+            f"folder {str(path)!r} holds train beside {min(other)}, and it is not clear whether "
+            "train is a split or a class: put the classes into a folder train, the rest elsewhere"
+        )
+    return {split: path / split for split in _SPLITS if split in folders}
 
 
 def _images(root: Path) -> list[Path]:
