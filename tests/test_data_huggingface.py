@@ -76,12 +76,15 @@ def test_a_name_that_datasets_finds(made, tmp_path, capsys):
     assert capsys.readouterr().err.count("decoding") == 1
 
 
-def test_what_is_wrong_is_one_line(made, tmp_path):
+def test_what_is_wrong_is_one_line(hub, made, tmp_path):
     made.save_to_disk("saved")
     with pytest.raises(UsageError, match=r"record 19 of train: tokens is \[5\] where others"):
         load_dataset("./saved", "train+test", x="tokens")
     with pytest.raises(UsageError, match=r"no numbers called 'caption': it has image \(uint8 \["):
         load_dataset("./saved", "train", x="caption")
+    hub.Dataset.from_dict({"x": [[1], [2]], "label": [0, None]}).save_to_disk("null")
+    with pytest.raises(UsageError, match=r"record 1 of train: label holds what is not finite"):
+        load_dataset("./null", "train+test")
     next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"damaged")
     with pytest.raises(UsageError, match="./saved cannot be read") as error:
         load_dataset("./saved", "train")

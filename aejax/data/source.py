@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from aejax.data.features import Features
 from aejax.errors import UsageError
+
+Rows = range | np.ndarray
+"""Numbers of records, ascending."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Source:
     features: Features
     lengths: Mapping[str, int]
     identity: Any
-    read: Callable[[str, Sequence[int], Sequence[str]], Mapping[str, Iterable[Any]]]
+    read: Callable[[str, Rows, Sequence[str]], Mapping[str, Iterable[Any]]]
     place: Callable[[str, int], str]
 
 

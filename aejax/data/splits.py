@@ -1,13 +1,14 @@
 """The rows of a split: TFDS's expressions for every source, and a test split for every data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from aejax.data.holdout import held_out
+from aejax.data.source import Rows
 from aejax.errors import UsageError
 
-Parts = list[tuple[str, Sequence[int]]]
+Parts = list[tuple[str, Rows]]
 """(a split of the source, rows of it), one after the other."""
 
 _VALIDATION = ("validation", "valid", "val", "dev")
@@ -37,9 +38,9 @@ def split_parts(name: str, lengths: Mapping[str, int], split: str) -> Parts:
     return chosen
 
 
-def with_test(lengths: Mapping[str, int]) -> dict[str, tuple[str, Sequence[int]]]:
+def with_test(lengths: Mapping[str, int]) -> dict[str, tuple[str, Rows]]:
     """The splits that a person can name: each is rows of a split of the source."""
-    splits: dict[str, tuple[str, Sequence[int]]] = {k: (k, range(n)) for k, n in lengths.items()}
+    splits: dict[str, tuple[str, Rows]] = {k: (k, range(n)) for k, n in lengths.items()}
     if "test" in splits or "train" not in splits:
         return splits
     for key in _VALIDATION:
@@ -47,12 +48,12 @@ def with_test(lengths: Mapping[str, int]) -> dict[str, tuple[str, Sequence[int]]
             return splits | {"test": splits[key]}
     total = lengths["train"]
     held = held_out(total, min(max(1, round(_SHARE * total)), max(0, total - 1)))
-    train, test = (np.flatnonzero(rows).tolist() for rows in (~held, held))
+    train, test = (np.flatnonzero(rows) for rows in (~held, held))
     return splits | {"train": ("train", train), "test": ("train", test)}
 
 
 def _parse(
-    name: str, splits: Mapping[str, tuple[str, Sequence[int]]], split: str
+    name: str, splits: Mapping[str, tuple[str, Rows]], split: str
 ) -> list[tuple[str, int, int]]:
     from tensorflow_datasets.core import ReadInstruction
     from tensorflow_datasets.core.splits import SplitInfo
@@ -71,5 +72,5 @@ def _parse(
     ]
 
 
-def _sizes(splits: Mapping[str, tuple[str, Sequence[int]]]) -> str:
+def _sizes(splits: Mapping[str, tuple[str, Rows]]) -> str:
     return ", ".join(f"{key} ({len(rows):,})" for key, (_, rows) in splits.items())

@@ -9,7 +9,7 @@ import PIL
 from PIL import Image, ImageOps
 
 from aejax.data.features import Feature
-from aejax.data.source import Source, readable, stamps
+from aejax.data.source import Rows, Source, readable, stamps
 from aejax.errors import UsageError
 
 _KINDS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -39,7 +39,7 @@ def open_folder(name: str, path: Path) -> Source:
         features["label"] = Feature(np.dtype(np.int32), (), classes)
     channels = functools.cache(lambda: _mode([file for found in files.values() for file in found]))
 
-    def read(split: str, rows: Sequence[int], keys: Sequence[str]) -> dict[str, Iterable[object]]:
+    def read(split: str, rows: Rows, keys: Sequence[str]) -> dict[str, Iterable[object]]:
         some = [files[split][row] for row in rows]
         records: dict[str, Iterable[object]] = {"image": (_decoded(f, channels()) for f in some)}
         if classes:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aejax.data.features import Feature
-from aejax.data.source import Source, readable, stamps
+from aejax.data.source import Rows, Source, readable, stamps
 from aejax.errors import UsageError
 
 
@@ -44,9 +44,9 @@ def _source(name: str, loaded: Any, files: Any) -> Source:
     arrays = {split: data.with_format("numpy") for split, data in splits.items()}
     prints = {split: data._fingerprint for split, data in splits.items()}
 
-    def read(split: str, rows: Sequence[int], keys: Sequence[str]) -> Any:
+    def read(split: str, rows: Rows, keys: Sequence[str]) -> Any:
         with readable(f"{name} {split}", "check its files"):
-            return arrays[split].select_columns(list(keys))[list(rows)]
+            return arrays[split].select_columns(list(keys))[[int(row) for row in rows]]
 
     features = next(iter(splits.values())).features
     return Source(

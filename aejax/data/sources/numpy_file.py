@@ -12,7 +12,7 @@ import numpy as np
 
 from aejax.data.cache import cache_directory
 from aejax.data.features import Feature
-from aejax.data.source import Source, readable, stamps
+from aejax.data.source import Rows, Source, readable, stamps
 from aejax.errors import UsageError
 
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev)")
@@ -41,7 +41,7 @@ def open_numpy(name: str, path: Path) -> Source:
     def opened(split: str, feature: str) -> np.ndarray:
         return _mapped(name, path, arrays[split, feature])
 
-    def read(split: str, rows: Sequence[int], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    def read(split: str, rows: Rows, keys: Sequence[str]) -> dict[str, np.ndarray]:
         return {key: opened(split, key)[np.asarray(rows)] for key in keys}
 
     def place(split: str, row: int) -> str:

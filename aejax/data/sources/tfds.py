@@ -19,7 +19,7 @@ import PIL
 
 from aejax.data.features import Feature, Features
 from aejax.data.lock import locked
-from aejax.data.source import Source, first_line, stamps
+from aejax.data.source import Rows, Source, first_line, stamps
 from aejax.errors import UsageError
 from aejax.quiet import quiet_absl
 
@@ -54,7 +54,7 @@ def open_tfds(name: str, data_dir: str | None, check: Callable[[Features], Any])
                 "with file_format='array_record' in another --data-dir"
             ) from error
 
-    def read(split: str, rows: Sequence[int], keys: Sequence[str]) -> dict[str, list[Any]]:
+    def read(split: str, rows: Rows, keys: Sequence[str]) -> dict[str, list[Any]]:
         with _quiet():
             records = _records(builder, opened(split), split, rows)
         return {
@@ -77,9 +77,9 @@ def open_tfds(name: str, data_dir: str | None, check: Callable[[Features], Any])
     )
 
 
-def _records(builder: Any, source: Any, split: str, rows: Sequence[int]) -> list[Any]:
+def _records(builder: Any, source: Any, split: str, rows: Rows) -> list[Any]:
     try:
-        return source.__getitems__(list(rows))
+        return source.__getitems__([int(row) for row in rows])
     except Exception as error:  # array_record, protobuf and Pillow raise different ones
         damaged = next((row for row in rows if not _is_readable(source, row)), rows[0])
         info = builder.info.splits[split]
