@@ -1,6 +1,7 @@
 """The convolutions against XLA's own: outputs and both gradients."""
 
 import itertools
+import re
 
 import chex
 import flax.linen as nn
@@ -8,10 +9,8 @@ import jax
 import pytest
 from jax.test_util import check_grads
 
-import aejax.nets.layers
 from aejax.nets.convolution import convolution
 from aejax.nets.layers import Conv, ConvTranspose
-from aejax.nets.matmul_convolution import matmul_convolution
 
 
 def reference_and_ours(make, x):
@@ -46,8 +45,14 @@ PADDINGS = ["SAME", "VALID", "explicit", "CIRCULAR"]
         ((2, 10, 9, 1), 3, 1, 2, 5),  # one channel in
         ((2, 10, 9, 1), 3, 2, 1, 5),
         ((3, 10, 9, 2), 2, 1, 3, 5),  # an odd batch, a stride beyond the kernel
-        ((2, 10, 9, 3), 5, 1, 1, 5),  # windows of more than a few slices
+        ((2, 10, 9, 3), 5, 1, 1, 5),
         ((2, 10, 9, 3), 4, 2, 1, 5),
+        ((2, 11, 4), 4, 1, 2, 5),  # four channels and more: XLA's form
+        ((2, 10, 9, 4), 3, 1, 1, 5),
+        ((2, 10, 9, 5), 3, 2, 1, 4),
+        ((2, 10, 9, 4), 4, 1, 3, 5),
+        ((2, 10, 9, 4), 3, 2, 2, 5),  # strides of a dilated kernel
+        ((1, 5, 4, 5, 4), 2, 1, 2, 5),  # volumes
     ],
 )
 def test_conv_is_flaxs(shape, size, dilation, stride, features, padding):
@@ -68,7 +73,7 @@ def test_conv_is_flaxs(shape, size, dilation, stride, features, padding):
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "explicit"])
 @pytest.mark.parametrize(("stride", "size"), [(1, 3), (2, 3), (2, 4), (3, 1), (3, 4)])
-@pytest.mark.parametrize("shape", [(2, 6, 5, 3)])
+@pytest.mark.parametrize("shape", [(2, 6, 5, 3), (2, 6, 5, 4)])
 def test_conv_transpose_is_flaxs(shape, size, stride, padding):
     rank = len(shape) - 2
     if padding == "explicit":
@@ -87,18 +92,94 @@ def test_conv_transpose_is_flaxs(shape, size, stride, padding):
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("lhs_dilation", [(1, 1), (2, 3)])
-def test_second_order_gradients(lhs_dilation):
-    x = jax.random.normal(jax.random.key(0), (1, 4, 3, 2))
-    kernel = jax.random.normal(jax.random.key(1), (2, 3, 2, 2))
+FORMS = [  # channels in and out, input dilation, strides
+    (4, 5, 1, 1),
+    (5, 4, 1, 2),
+    (4, 4, 2, 1),
+    (1, 4, 1, 2),
+    (4, 1, 1, 1),
+    (4, 1, 2, 1),
+]
+
+
+@pytest.mark.parametrize(("channels", "features", "inner", "stride"), FORMS)
+def test_derivatives_of_either_mode_and_order(channels, features, inner, stride):
+    x = jax.random.normal(jax.random.key(0), (1, 4, 3, channels))
+    kernel = jax.random.normal(jax.random.key(1), (2, 3, channels, features))
+    options = ((stride, stride), ((1, 1), (2, 1)), (inner, inner))
     check_grads(
-        lambda x, k: matmul_convolution(x, k, (1, 1), ((1, 1), (2, 1)), lhs_dilation, (1, 1)) ** 2,
+        lambda x, k: convolution(x, k, *options) ** 2,
         (x, kernel),
         order=2,
-        modes=["rev"],
+        modes=["fwd", "rev"],
         atol=0.05,
         rtol=0.05,
     )
+
+
+@pytest.mark.parametrize("argument", [0, 1])
+def test_the_tangent_of_one_argument_is_xlas(argument):
+    arguments = [
+        jax.random.normal(jax.random.key(0), (2, 6, 5, 4)),
+        jax.random.normal(jax.random.key(1), (3, 3, 4, 5)),
+    ]
+    moved = arguments[argument]
+
+    def tangent(function, **options):
+        def of_moved(moved):
+            return function(
+                *arguments[:argument], moved, *arguments[argument + 1 :], (1, 1), "SAME", **options
+            )
+
+        return jax.jvp(of_moved, (moved,), (moved**2,))
+
+    layout = ("NHWC", "HWIO", "NHWC")
+    theirs = tangent(jax.lax.conv_general_dilated, dimension_numbers=layout)
+    chex.assert_trees_all_close(tangent(convolution), theirs, rtol=1e-4, atol=1e-4)
+
+
+def gradients_in_a_loop(channels, features, **options):
+    layer = Conv(features, (3, 3), **options)
+    x = jax.numpy.ones((2, 8, 8, channels))
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)
+
+    def gradients(carry, _):
+        params, x = carry
+        moved = jax.grad(lambda p, x: jax.numpy.sum(layer.apply(p, x) ** 2), (0, 1))(params, x)
+        return jax.tree.map(jax.numpy.subtract, carry, moved), None
+
+    loop = jax.jit(lambda carry: jax.lax.scan(gradients, carry, length=2)[0])
+    return loop.trace((params, x))
+
+
+@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"kernel_dilation": 2}])
+def test_on_cpu_every_convolution_of_a_loop_is_in_the_fast_layout(options):
+    compiled = gradients_in_a_loop(4, 8, **options).lower().compile().as_text()
+    layouts = set(re.findall(r"dim_labels=(\S+?)[,\s]", compiled))
+    assert layouts == {"b01f_01io->b01f"}
+
+
+def test_on_cpu_few_channels_are_products():
+    lowered = gradients_in_a_loop(1, 8).lower().as_text()
+    assert "stablehlo.convolution" not in lowered
+    assert "stablehlo.dot_general" in lowered
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_elsewhere_every_form_is_xlas(platform, channels):
+    lowered = gradients_in_a_loop(channels, 8).lower(lowering_platforms=(platform,)).as_text()
+    assert lowered.count("stablehlo.convolution") == 3
+    assert "stablehlo.dot_general" not in lowered
+    assert "optimization_barrier" not in lowered
+
+
+def test_reverse_mode_keeps_no_windows():
+    layer = Conv(8, (3, 3))
+    x = jax.numpy.ones((2, 16, 16, 8))
+    params = layer.init(jax.random.key(0), x)
+    kept = jax.tree.leaves(jax.vjp(layer.apply, params, x)[1])
+    assert sum(leaf.size for leaf in kept) < 2 * x.size
 
 
 def test_vmap_over_kernels_and_images():
@@ -142,19 +223,6 @@ def test_a_stride_beyond_a_single_site_is_not_padded():
     assert function.lower(x, kernel).compile().memory_analysis().temp_size_in_bytes < 10_000
 
 
-@pytest.mark.parametrize("features", [2, 5])
-@pytest.mark.parametrize("batch", [3, 4])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
-def test_one_device_takes_the_batch_in_halves(monkeypatch, kind, stride, batch, features):
-    monkeypatch.setattr("aejax.nets.matmul_convolution.jax.device_count", lambda: 1)
-    options = {"features": features, "kernel_size": (3, 3), "strides": (stride, stride)}
-    x = jax.random.normal(jax.random.key(0), (batch, 6, 5, 3))
-    layers = [getattr(module, kind)(**options) for module in (nn, aejax.nets.layers)]
-    theirs, ours = reference_and_ours(layers, x)
-    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("layer", [Conv(5, (3, 3)), ConvTranspose(5, (3, 3), strides=(2, 2))])
 def test_the_devices_share_the_gradients(layer):
     devices = jax.sharding.Mesh(jax.devices()[:3], "data")
@@ -180,33 +248,3 @@ def test_groups_are_xlas():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
     theirs, ours = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
     chex.assert_trees_all_close(ours, theirs, rtol=1e-5, atol=1e-5)
-
-
-def test_on_cpu_no_convolution_is_left():
-    x, kernel = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))
-    lowered = jax.jit(lambda x, k: convolution(x, k, (1, 1), "SAME")).lower(x, kernel).as_text()
-    assert "stablehlo.convolution" not in lowered
-    assert "stablehlo.dot_general" in lowered
-
-
-@pytest.mark.parametrize(
-    ("limit", "stride", "features"),
-    [(2_000, 1, 5), (2_000, 2, 5), (20_000, 1, 2)],  # bands of rows, parts of the batch
-)
-def test_parts_and_bands_change_nothing(monkeypatch, limit, stride, features):
-    options = {"features": features, "kernel_size": (3, 3), "strides": stride}
-    x = jax.random.normal(jax.random.key(0), (4, 11, 9, 3))
-    monkeypatch.setattr("aejax.nets.convolution.TILE_BYTES", limit)
-    jax.clear_caches()
-    text = jax.jit(lambda x: Conv(**options).init_with_output(jax.random.key(0), x)).lower(x)
-    assert "while" in text.as_text()
-    whole, tiled = reference_and_ours([nn.Conv(**options), Conv(**options)], x)
-    chex.assert_trees_all_close(tiled, whole, rtol=1e-4, atol=1e-4)
-
-
-def test_a_transposed_convolution_goes_in_parts(monkeypatch):
-    options = {"features": 4, "kernel_size": (3, 3), "strides": (2, 2)}
-    x = jax.random.normal(jax.random.key(0), (4, 5, 6, 3))
-    monkeypatch.setattr("aejax.nets.convolution.TILE_BYTES", 10_000)
-    theirs, ours = reference_and_ours([nn.ConvTranspose(**options), ConvTranspose(**options)], x)
-    chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)

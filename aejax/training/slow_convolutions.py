@@ -1,7 +1,7 @@
 """A word about convolutions that XLA's CPU compiler makes slow.
 
 Within a loop, as an epoch is compiled here, XLA's convolution and its gradients take 3 to 6 times
-as long as in a call of their own (see `aejax.nets.products`).
+as long as in a call of their own (see `aejax.nets.cpu_convolution`).
 """
 
 import warnings
@@ -45,6 +45,5 @@ def _is_slow(equation: Any) -> bool:
 
 def _has_faster_form(params: dict[str, Any]) -> bool:
     grouped = params["feature_group_count"] * params["batch_group_count"] > 1
-    spacings = ("window_strides", "lhs_dilation", "rhs_dilation")
-    spaced = sum(any(s > 1 for s in params[name]) for name in spacings)
-    return not grouped and spaced <= 1 and params["precision"] is None
+    both = all(any(s > 1 for s in params[name]) for name in ("window_strides", "lhs_dilation"))
+    return not grouped and not both
