@@ -5,7 +5,7 @@ differentiation makes of one is in another layout, and 3 to 10 times slower in a
 
 - A convolution and its input's gradient are XLA's own, written in that layout. A barrier around the
   turned kernel keeps XLA from folding the turn into the layout.
-- The kernel's gradient is a product for every tap. XLA's convolution is 5 to 10 times slower at it,
+- The kernel's gradient is a product for every tap. XLA's convolution is up to 20 times slower at it,
   and an array of all windows is 1.2 to 2 times slower.
 - With fewer than four channels in or out, XLA's is slower than one product with an array of
   windows of the input or, where fewer come out, one product whose slices are shifted and summed:

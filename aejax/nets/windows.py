@@ -74,7 +74,7 @@ def tap_slices(x: jax.Array, grid: Grid) -> Iterator[jax.Array]:
 
 
 def _made(x: jax.Array) -> jax.Array:
-    """x as an array of its own: XLA would compute it anew for every slice."""
+    """X as an array of its own: XLA would compute it anew for every slice."""
     return lax.optimization_barrier(x)
 
 
