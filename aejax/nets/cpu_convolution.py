@@ -1,12 +1,12 @@
 """Convolutions for CPUs, fast in loops as well, with both modes of differentiation.
 
 XLA's CPU compiler puts a convolution into its one fast layout only outside loops. What automatic
-differentiation makes of one is in another layout, and 3 to 10 times slower in a loop. So here:
+differentiation makes of one is in another layout, and 3 to 6 times slower in a loop. So here:
 
 - A convolution and its input's gradient are XLA's own, written in that layout. A barrier around the
   turned kernel keeps XLA from folding the turn into the layout.
-- The kernel's gradient is a product for every tap. XLA's convolution is up to 20 times slower at it,
-  and an array of all windows is 1.2 to 2 times slower.
+- The kernel's gradient is a product for every tap. XLA's convolution takes up to 16 times as long,
+  one product with an array of all windows 1.1 to 1.8 times.
 - With fewer than four channels in or out, XLA's is slower than one product with an array of
   windows of the input or, where fewer come out, one product whose slices are shifted and summed:
   up to 4 times at one channel. A transposed one from 16 channels to one is 7 times faster in XLA's.
