@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from aejax.bounds import iwae_bound
 from aejax.divergences import gaussian_kl, gaussian_kl_between
 from aejax.errors import DivergedError, UsageError
-from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian, reparameterize, standard_normal
 from aejax.likelihoods import (
     bernoulli_log_prob,
@@ -20,6 +19,7 @@ from aejax.likelihoods import (
     laplace_log_prob,
     logistic_mixture_log_prob,
 )
+from aejax.models import Model
 from aejax.release import warn_of_wrong_release
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step, make_train_step
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from aejax.data.dataset import Dataset
     from aejax.data.load import load_dataset
     from aejax.runs.config import Config
-    from aejax.runs.run import Run, load_run, run
-    from aejax.training.loop import fit
+    from aejax.runs.opening import load_run, run
+    from aejax.runs.run import Run
+    from aejax.training.fit import fit
     from aejax.training.population import fit_population
 
 _LAZY = {
     "Config": "aejax.runs.config",
     "Dataset": "aejax.data.dataset",
     "Run": "aejax.runs.run",
-    "fit": "aejax.training.loop",
+    "fit": "aejax.training.fit",
     "fit_population": "aejax.training.population",
     "load_dataset": "aejax.data.load",
-    "load_run": "aejax.runs.run",
-    "run": "aejax.runs.run",
+    "load_run": "aejax.runs.opening",
+    "run": "aejax.runs.opening",
 }
 
 __all__ = [
@@ -48,7 +49,7 @@ __all__ = [
     "Dataset",
     "DiagonalGaussian",
     "DivergedError",
-    "LatentVariableModel",
+    "Model",
     "Run",
     "TrainState",
     "UsageError",

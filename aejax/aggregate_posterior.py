@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 from aejax.latents import LOG_2PI, DiagonalGaussian
-from aejax.traced import is_known
 
 
 def aggregate_log_probs(
@@ -34,7 +33,7 @@ def aggregate_log_probs(
     """
     if z.shape != posterior.mean.shape or z.ndim != 2:
         raise ValueError(f"z {z.shape} and the posterior {posterior.mean.shape} are not [B, D]")
-    if mask is None and is_known(images) and images < len(z):
+    if mask is None and isinstance(images, int) and images < len(z):
         raise ValueError(f"images {images} is less than the batch's {len(z)}: give the data's size")
     if mask is not None:
         # A row that does not count may hold a NaN, which no weight of 0 takes away.

@@ -1,9 +1,11 @@
 """Latent distributions: the reparameterised Gaussian posterior and the standard normal prior."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from aejax.divergences import gaussian_kl_per_dimension
 
 LOG_2PI = 1.8378770664093453
 
@@ -64,6 +66,27 @@ class DiagonalGaussian(NamedTuple):
         standardised = (z - mean) * jnp.exp(-log_sigma)
         return jnp.sum(-0.5 * (standardised**2 + LOG_2PI) - log_sigma, axis=-1)
 
+    def kl(self, prior: Any) -> jax.Array:
+        """KL to another diagonal Gaussian in nats, summed over the last axis: `[...]`.
+
+        Raises:
+            ValueError: if `prior` is of another kind, to which no KL is closed.
+        """
+        return jnp.sum(self.kl_per_dimension(prior), axis=-1)
+
+    def kl_per_dimension(self, prior: Any) -> jax.Array:
+        """The summands of `kl`: `[..., D]`."""
+        if not isinstance(prior, DiagonalGaussian):
+            raise ValueError(
+                f"the KL to a {type(prior).__name__} is not closed: give an objective that samples "
+                "it, such as --objective sampled or iwae"
+            )
+        # Shifted and scaled so that the prior is N(0, I); the same numbers where it is already.
+        further = tuple(range(self.mean.ndim - prior.mean.ndim))
+        prior_mean, prior_log_sigma = (jnp.expand_dims(a, further) for a in prior)
+        mean = (self.mean - prior_mean) * jnp.exp(-prior_log_sigma)
+        return gaussian_kl_per_dimension(mean, self.log_sigma - prior_log_sigma)
+
 
 def standard_normal(shape: tuple[int, ...]) -> DiagonalGaussian:
     """The prior N(0, I) as a `DiagonalGaussian` of the given shape `(..., D)`."""
@@ -81,12 +104,12 @@ class GaussianMixture(NamedTuple):
     mean: jax.Array
     factor: jax.Array
 
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """`n` independent draws, `[n, D]`."""
+    def samples(self, key: jax.Array, count: int) -> jax.Array:
+        """`count` independent draws, `[count, D]`."""
         component_key, noise_key = jax.random.split(key)
-        count, dim = self.mean.shape
-        component = jax.random.randint(component_key, (n,), 0, count)
-        noise = jax.random.normal(noise_key, (n, dim), self.mean.dtype)
+        components, dim = self.mean.shape
+        component = jax.random.randint(component_key, (count,), 0, components)
+        noise = jax.random.normal(noise_key, (count, dim), self.mean.dtype)
         return self.mean[component] + jnp.einsum("nij,nj->ni", self.factor[component], noise)
 
     def log_prob(self, z: jax.Array) -> jax.Array:

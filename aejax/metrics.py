@@ -65,15 +65,6 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(luminance * structure, axis=(1, 2, 3))
 
 
-def active_units(posterior_mean: jax.Array, threshold: float = 0.01) -> jax.Array:
-    """How many latent dimensions carry information about x: `[N, D]` -> a scalar count.
-
-    Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.1: a unit is active when the
-    variance over the data of its posterior mean exceeds 0.01.
-    """
-    return jnp.sum(jnp.var(posterior_mean, axis=0) > threshold)
-
-
 def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
     """Nats -log p(x) per example -> bits per dimension, of whatever p(x) is.
 

@@ -8,6 +8,8 @@ meet the streams of small numbers.
 import jax
 import numpy as np
 
+from aejax.errors import UsageError
+
 # Of a seed's key. The first two are what `split(key)` gives.
 OF_SEED = {
     "parameters": 0,  # the initial parameters
@@ -25,7 +27,13 @@ OF_STATE = {"shuffle": 2**32 - 1, "evaluation": 2**32 - 2}
 
 
 def seed_stream(seed: int, name: str) -> jax.Array:
-    """The key of a seed's stream, a name of `OF_SEED`; split it as you like, or use it once."""
+    """The key of a seed's stream, a name of `OF_SEED`; split it as you like, or use it once.
+
+    Raises:
+        UsageError: for a seed that no key can be made of.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed} is not within 0 and 2^32 - 1")
     return jax.random.fold_in(jax.random.key(seed), np.uint32(OF_SEED[name]))
 
 

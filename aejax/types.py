@@ -1,5 +1,6 @@
 """The types that all rooms share."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,3 +20,22 @@ LossFn = Callable[[Any, Any, Batch, jax.Array, jax.Array], tuple[jax.Array, tupl
 """(params, extra, batch, key, step) -> (loss, (metrics, extra)); nats per example."""
 Spec = dict[str, jax.ShapeDtypeStruct]
 """What one example is as a batch has it: name -> shape without the batch's axis, and type."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeBatch:
+    """A `LossFn` that is no mean over the examples: it bends the batch's mean, or looks at pairs.
+
+    `make_train_step` asks it for the loss over a mapped axis, and refuses to accumulate it.
+
+    Attributes:
+        over: the name of a mapped axis -> the `LossFn` of the batch that is split over it, which
+            first puts together what it needs of all parts; None -> that of a batch that is not.
+    """
+
+    over: Callable[[str | None], LossFn]
+
+    def __call__(
+        self, params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        return self.over(None)(params, extra, batch, key, step)

@@ -30,36 +30,31 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, models, nets, objectives
+from aejax import figures, likelihoods, nets
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.divergences import inverse_multiquadric, median_distance, rbf
 from aejax.evaluation.two_sample import Tested, permutation_tests, usual_statistics
 from aejax.figures.codes import codes_beside_prior
 from aejax.latents import gaussian_ring, standard_normal
-from aejax.likelihoods import bernoulli_log_prob
-from aejax.runs.commands import main
-from aejax.runs.config import Config as CommonConfig
+from aejax.models import Autoencoder, Model, flax_model
+from aejax.objectives import Discriminator, Generator, Reconstruction, make_loss
+from aejax.runs.families import AutoencoderConfig, curves, reconstructions
 from aejax.runs.idle_flags import Conditions, Without
-from aejax.runs.recipe import Recipe
 from aejax.runs.run import Run
+from aejax.settings import setting
 from aejax.streams import seed_stream
-from aejax.training.adversarial import (
-    Phase,
-    discriminator_loss,
-    generator_loss,
-    make_phased_step,
-    phased_loss,
-    phased_optimizer,
-)
+from aejax.training.adversarial import Phase
+from aejax.types import Batch, Spec, Variables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonConfig):
+class Config(AutoencoderConfig):
     """Train an adversarial autoencoder, or use a trained one."""
 
     name: ClassVar[str] = "adversarial"
     acts: ClassVar[Conditions] = {
-        **CommonConfig.acts,
+        **AutoencoderConfig.acts,
         "discriminator_rate": Without("frozen_discriminator", (True,)),
     }
 
@@ -67,13 +62,13 @@ class Config(CommonConfig):
     """Passes over the training images."""
     learning_rate: float = 1e-3
     """Adam's learning rate for the reconstruction (encoder and decoder)."""
-    generator_rate: float = 5e-4
+    generator_rate: float = setting(5e-4, above=0)
     """Adam's learning rate for the encoder against the discriminator."""
-    discriminator_rate: float = 1e-3
+    discriminator_rate: float = setting(1e-3, above=0)
     """Adam's learning rate for the discriminator."""
-    halve_every: int = 600
+    halve_every: int = setting(600, at_least=0)
     """Steps in which all three rates fall by half; 0: constant rates, the lesson's."""
-    latent_dim: int = 2
+    latent_dim: int = setting(2, at_least=1)
     """Dimensions of the latent."""
     hidden: tuple[int, ...] = (400, 200)
     """Widths of the dense layers, from the image inwards."""
@@ -84,45 +79,24 @@ class Config(CommonConfig):
     frozen_discriminator: bool = False
     """Never step the discriminator, which the lesson's notebook does by accident."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, losses, phases and figures for images of `(H, W, C)`."""
-        self.check()
-        hidden, decoder = nets.mlp_pair(image_shape, self.hidden)
-        encoder = self.computed(nn.Sequential([hidden, nn.Dense(self.latent_dim)]))
-        model = models.functions(models.Autoencoder(encoder, self.computed(decoder)))
+    def model(self, spec: Spec) -> Model:
+        """An autoencoder, the prior of its codes, and a discriminator of both."""
+        hidden, decoder = nets.mlp_pair(spec["x"].shape, self.hidden)
+        encoder = nn.Sequential([hidden, nn.Dense(self.latent_dim)])
+        halves = encoder, decoder, likelihoods.bernoulli()
         network = nn.Sequential([nets.MLPEncoder(self.discriminator), nn.Dense(1)])
 
-        def init(key: jax.Array, x: jax.Array) -> Any:
+        def init(key: jax.Array, batch: Batch) -> Variables:
             model_key, key = jax.random.split(key)
-            codes = jnp.zeros((1, self.latent_dim))
-            return model.init(model_key, x) | {"discriminator": network.init(key, codes)["params"]}
+            params = flax_model(Autoencoder(*halves)).init(model_key, batch)["params"]
+            of_network: Any = network.init(key, jnp.zeros((1, self.latent_dim)))["params"]
+            return {"params": params | {"discriminator": of_network}}
 
-        def discriminate(params: Any, z: jax.Array) -> jax.Array:
-            logits: Any = network.apply({"params": params["discriminator"]}, z)
-            return logits[:, 0]
-
-        phases = self.phases(model, discriminate)
-        return Recipe(
-            init=init,
-            loss_fn=phased_loss(phases),
-            optimizer=phased_optimizer(phases),
-            train_step=make_phased_step(phases),
-            encode=model.encode,
-            decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
-            sample_prior=lambda params, key, n: self.sample_prior(key, n),
-            figures=pictures,
-            headline=lambda m: (
-                f"reconstruction {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a pixel), discriminator "
-                f"{m['discriminator']:.3f} nats, right {m['discriminator_accuracy']:.1%}"
-            ),
-            results=results,
-        )
+        whole = Adversarial(*halves, discriminator=network, p_z=self.p_z)
+        return dataclasses.replace(flax_model(whole), init=init)
 
     def check(self) -> None:
-        """Raises a `ValueError` for a size or a rate that makes no sense."""
-        if self.latent_dim < 1:
-            raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
+        """Raises a `ValueError` for a prior or a discriminator that makes no sense."""
         if self.prior == "mixture" and self.latent_dim != 2:
             raise ValueError(
                 f"--prior mixture lies in the plane, not in {self.latent_dim} dimensions: "
@@ -132,16 +106,8 @@ class Config(CommonConfig):
             raise ValueError(
                 f"--discriminator {self.discriminator} has a width that is not positive"
             )
-        if self.halve_every < 0:
-            raise ValueError(f"--halve-every {self.halve_every} is negative: give steps, or 0")
-        for flag in ("generator", "discriminator"):
-            rate = getattr(self, f"{flag}_rate")
-            if not (np.isfinite(rate) and rate > 0):
-                raise ValueError(f"--{flag}-rate {rate} is not a positive number")
 
-    def phases(
-        self, model: models.ModelFunctions, discriminate: Callable[[Any, jax.Array], jax.Array]
-    ) -> dict[str, Phase]:
+    def phases(self, model: Model) -> dict[str, Phase]:
         """The updates of a step, in order."""
         frozen = self.frozen_discriminator
 
@@ -151,19 +117,17 @@ class Config(CommonConfig):
 
         return {
             "reconstruction": Phase(
-                objectives.autoencoder(model.apply, bernoulli_log_prob),
+                make_loss(model, Reconstruction()),
                 optax.adam(self.falling(self.learning_rate)),
                 ("encoder", "decoder"),
             ),
             "discriminator": Phase(
-                discriminator_loss(model.encode, discriminate, self.sample_prior),
+                make_loss(model, Discriminator()),
                 optax.set_to_zero() if frozen else adversary(self.discriminator_rate),
                 ("discriminator",),
             ),
             "generator": Phase(
-                generator_loss(model.encode, discriminate),
-                adversary(self.generator_rate),
-                ("encoder",),
+                make_loss(model, Generator()), adversary(self.generator_rate), ("encoder",)
             ),
         }
 
@@ -173,29 +137,66 @@ class Config(CommonConfig):
             return rate
         return optax.exponential_decay(rate, self.halve_every, 0.5)
 
-    def sample_prior(self, key: jax.Array, n: int) -> jax.Array:
-        """`n` draws of the prior, `[n, latent_dim]`."""
-        if self.prior == "mixture":
-            return gaussian_ring().sample(key, n)
-        return standard_normal((n, self.latent_dim)).sample(key)
+    def p_z(self) -> Any:
+        """The prior of the codes."""
+        return gaussian_ring() if self.prior == "mixture" else standard_normal((self.latent_dim,))
+
+    def headline(self, metrics: dict[str, float]) -> str:
+        """The reconstruction, and what the discriminator knows."""
+        return (
+            f"reconstruction {metrics['reconstruction']:.2f} nats "
+            f"({metrics['reconstruction_per_pixel']:.5f} a pixel), discriminator "
+            f"{metrics['discriminator']:.3f} nats, right {metrics['discriminator_accuracy']:.1%}"
+        )
+
+    def results(self, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
+        """Whether the test codes can be told from draws of the prior, and the training codes too.
+
+        Of every statistic its value, the 95% quantile of its null and its p-value; and how many of
+        the six exceed that quantile, as each does in one of twenty comparisons of draws with draws.
+        """
+        tests = against_prior(run, test)
+        found = {}
+        for name, tested in tests.items():
+            found[name] = tested.value
+            found[f"{name}_null_95"] = tested.quantile
+            found[f"{name}_p"] = tested.p_value
+        return found | {
+            "told_apart_by": told_apart_by(tests),
+            "training_codes_told_apart_by": told_apart_by(against_prior(run, train)),
+        }
+
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Reconstructions, samples, codes beside draws of the prior, the plane, curves."""
+        yield "reconstructions", reconstructions(run, test)
+        key, sample_key = jax.random.split(seed_stream(self.seed, "pictures"))
+        yield "samples", figures.image_grid(run.sample(sample_key, 100))
+        codes = run.encode(test["x"][:2000])
+        draws = np.asarray(self.p_z().samples(key, len(codes)))
+        yield "codes", codes_beside_prior(codes, draws, test.labels[:2000], test.label_names)
+        if self.latent_dim == 2 and self.prior == "normal":
+            yield "manifold", figures.manifold(run.decode)
+        names = "reconstruction", "discriminator", "generator", "discriminator_accuracy"
+        for name, figure in curves(run, *names):
+            figure.axes[-1].set(ylabel="share", ylim=(0, 1))
+            yield name, figure
 
 
-def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
-    """Whether the test codes can be told from draws of the prior, and the training codes too.
+class Adversarial(Autoencoder):
+    """An autoencoder with a prior for its codes, and a network that tells draws of it from them."""
 
-    Of every statistic its value, the 95% quantile of its null and its p-value; and how many of the
-    six exceed that quantile, as each does in one of twenty comparisons of draws with draws.
-    """
-    tests = against_prior(run, test)
-    found = {}
-    for name, tested in tests.items():
-        found[name] = tested.value
-        found[f"{name}_null_95"] = tested.quantile
-        found[f"{name}_p"] = tested.p_value
-    return found | {
-        "told_apart_by": told_apart_by(tests),
-        "training_codes_told_apart_by": told_apart_by(against_prior(run, train)),
-    }
+    discriminator: nn.Module | None = None
+    p_z: Callable[[], Any] | None = None
+
+    def prior(self, batch: Batch | None = None) -> Any:
+        """The prior that the codes are to have."""
+        assert self.p_z is not None
+        return self.p_z()
+
+    def discriminate(self, z: jax.Array) -> jax.Array:
+        """Codes `[B, D]` -> the logits `[B]` of being draws of the prior."""
+        assert self.discriminator is not None
+        return self.discriminator(z)[:, 0]
 
 
 def against_prior(run: Run, data: Dataset) -> dict[str, Tested]:
@@ -203,9 +204,9 @@ def against_prior(run: Run, data: Dataset) -> dict[str, Tested]:
     config: Any = run.config
     codes = run.encode(data["x"][:1000])
     draw_key, other_key, permutation_key = jax.random.split(seed_stream(config.seed, "results"), 3)
-    draws = config.sample_prior(draw_key, len(codes))
+    draws = config.p_z().samples(draw_key, len(codes))
     # Bandwidth and scale are the prior's own, so that the yardstick is the same for every run.
-    others = config.sample_prior(other_key, len(codes))
+    others = config.p_z().samples(other_key, len(codes))
     kernels = {
         "rbf": rbf(median_distance(draws, others)),
         "imq": inverse_multiquadric(2 * jnp.var(others, axis=0).sum()),
@@ -217,25 +218,6 @@ def against_prior(run: Run, data: Dataset) -> dict[str, Tested]:
 def told_apart_by(tests: dict[str, Tested]) -> int:
     """How many statistics exceed the 95% quantile of their null."""
     return sum(tested.value > tested.quantile for tested in tests.values())
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    config: Any = run.config
-    images = figures.first_of_each_class(test, 20)
-    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    key, sample_key = jax.random.split(seed_stream(config.seed, "pictures"))
-    yield "samples", figures.image_grid(run.sample(sample_key, 100))
-    codes = run.encode(test["x"][:2000])
-    draws = np.asarray(config.sample_prior(key, len(codes)))
-    yield "codes", codes_beside_prior(codes, draws, test.labels[:2000], test.label_names)
-    if config.latent_dim == 2 and config.prior == "normal":
-        yield "manifold", figures.manifold(run.decode)
-    if run.history:
-        names = ("reconstruction", "discriminator", "generator", "discriminator_accuracy")
-        figure = figures.curves(run.history, names)
-        figure.axes[-1].set(ylabel="share", ylim=(0, 1))
-        yield "curves", figure
 
 
 if __name__ == "__main__":

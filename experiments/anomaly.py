@@ -20,7 +20,6 @@ Cost:      a quarter of an hour on two cores, most of it to choose sizes; with -
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import figures
+from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset, as_float
 from aejax.errors import UsageError
 from aejax.evaluation.anomaly import (
@@ -39,15 +39,13 @@ from aejax.evaluation.anomaly import (
     negative_elbo,
     pca_restored,
     squared_error,
-    taken,
     without_class,
 )
 from aejax.experiments.embedding import Training, autoencoder, check_dimensions, vae
-from aejax.likelihoods import bernoulli_log_prob
 from aejax.runs import seed_table
-from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.seed_table import SeedTable
 from aejax.streams import seed_stream
+from aejax.types import Variables
 
 Scores = dict[str, np.ndarray]  # "METHOD, ERROR" -> [N]
 # (flags, size of the code, normal images, images to score [N, H, W, C]) -> scores
@@ -100,28 +98,29 @@ def errors(method: str, images: np.ndarray, restored: Any) -> Scores:
 
 def by_autoencoder(training: Training, size: int, normal: Dataset, images: np.ndarray) -> Scores:
     """The errors of an autoencoder trained on the normal images."""
-    model, params = autoencoder(training, size, normal)
+    model, variables = autoencoder(training, size, normal)
 
     @jax.jit
-    def restored(params: Any, images: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(model.decode(params, model.encode(params, as_float(images))))
+    def restored(variables: Variables, images: jax.Array) -> jax.Array:
+        bound = model.bind(variables)
+        return bound.decode(bound.posterior({"x": as_float(images)}).mean)
 
-    return errors("autoencoder", images, restored(params, images))
+    return errors("autoencoder", images, restored(variables, images))
 
 
 def by_vae(training: Training, size: int, normal: Dataset, images: np.ndarray) -> Scores:
     """The errors of a VAE trained on the normal images at the posterior's mean, and its -ELBO."""
-    model, params = vae(training, size, normal)
+    model, variables = vae(training, size, normal)
 
     @jax.jit
-    def restored(params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x, decode = as_float(images), partial(model.decode, params)
-        posterior = model.encode(params, x)
-        bound = negative_elbo(key, posterior, decode, bernoulli_log_prob, x)
-        return jax.nn.sigmoid(decode(posterior.mean)), bound
+    def scored(
+        variables: Variables, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        bound, batch = model.bind(variables), {"x": as_float(images)}
+        return bound.decode(bound.posterior(batch).mean), negative_elbo(key, bound, batch)
 
-    images_restored, bound = restored(params, images, seed_stream(training.seed, "results"))
-    return errors("VAE", images, images_restored) | {"VAE, -ELBO": np.asarray(bound)}
+    restored, scores = scored(variables, images, seed_stream(training.seed, "results"))
+    return errors("VAE", images, restored) | {"VAE, -ELBO": np.asarray(scores)}
 
 
 def by_pca(training: Training, size: int, normal: Dataset, images: np.ndarray) -> Scores:
@@ -140,7 +139,7 @@ def found(scores: Scores, labels: np.ndarray, label: int) -> dict[str, float]:
 def by_size(arguments: Arguments, train: Dataset, labels: list[int]) -> dict[str, Any]:
     """Model -> size -> label -> AUROC of the label among a fifth of the training images."""
     order = jax.random.permutation(seed_stream(arguments.seed, "data"), len(train))
-    fifth, rest = (taken(train, part) for part in np.split(np.asarray(order), [len(train) // 5]))
+    fifth, rest = (train.rows(part) for part in np.split(np.asarray(order), [len(train) // 5]))
     table: dict[str, Any] = {}
     for name, method in MODELS.items():
         for size in SIZES:

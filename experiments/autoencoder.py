@@ -6,23 +6,18 @@ Cost:      about half a minute on two cores
 """
 
 import dataclasses
-from collections.abc import Iterator
 from typing import ClassVar
 
-import optax
-from matplotlib.figure import Figure
-
-from aejax import figures, models, objectives
-from aejax.data.dataset import Dataset
-from aejax.runs import headlines
+from aejax import models
+from aejax.cli.commands import main
+from aejax.models import Model
 from aejax.runs.architecture import ArchitectureConfig
-from aejax.runs.commands import main
-from aejax.runs.recipe import Recipe
-from aejax.runs.run import Run
+from aejax.runs.families import AutoencoderConfig
+from aejax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ArchitectureConfig):
+class Config(ArchitectureConfig, AutoencoderConfig):
     """Train an autoencoder, or use a trained one (evaluate, encode, reconstruct)."""
 
     name: ClassVar[str] = "autoencoder"
@@ -32,31 +27,9 @@ class Config(ArchitectureConfig):
     hidden: tuple[int, ...] = (512, 128)
     """Widths of the dense layers, from the image inwards (--net mlp)."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        encoder, decoder = self.nets(image_shape)
-        model = models.functions(models.Autoencoder(encoder, decoder, self.latent_dim))
-        likelihood = self.p_x()
-        return Recipe(
-            init=model.init,
-            loss_fn=objectives.autoencoder(model.apply, likelihood.log_prob),
-            optimizer=optax.adam(self.learning_rate),
-            encode=model.encode,
-            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=None,
-            figures=pictures,
-            headline=headlines.reconstruction,
-        )
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    images = figures.first_of_each_class(test, 20)
-    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test["x"][:10_000])
-    yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    if run.history:
-        yield "curves", figures.curves(run.history, ("reconstruction",))
+    def model(self, spec: Spec) -> Model:
+        """An autoencoder of these nets and this likelihood."""
+        return models.autoencoder(*self.nets(spec), self.p_x(), self.latent_dim)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from aejax import figures
-from aejax.data.tfds import load_dataset
+from aejax.cli.flags import one_line_errors, parse
+from aejax.data.load import load_dataset
 from aejax.errors import UsageError
 from aejax.experiments import sparse_autoencoder
 from aejax.runs import directory as files
 from aejax.runs import seed_table
-from aejax.runs.flags import one_line_errors, parse
-from aejax.runs.run import Run, load_run
+from aejax.runs.opening import load_run
+from aejax.runs.run import Run
 
 Sweep = dict[float, list[Run]]  # weight -> the runs of its seeds
 COLUMNS = {

@@ -17,27 +17,27 @@ Cost:      a few minutes on two cores
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
-from aejax import corruptions, figures, likelihoods, models, nets, objectives
+from aejax import corruptions, figures, likelihoods, nets
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.evaluation.denoisers import Pairs, Restore, fitted
 from aejax.evaluation.reconstruction import check_window, quality
+from aejax.models import Autoencoder, Model, flax_model
 from aejax.nets.denoiser import residual_pair
-from aejax.nets.layers import Shape
-from aejax.runs.commands import main
-from aejax.runs.config import Config as RunConfig
-from aejax.runs.recipe import Recipe
+from aejax.objectives import Objective, Reconstruction
+from aejax.runs.families import AutoencoderConfig, curves
 from aejax.runs.run import Run
 from aejax.runs.splits import load_split
 from aejax.streams import seed_stream
+from aejax.types import Batch, Spec
 
 TRAINING_IMAGES = 5000  # that the opponents are fitted on
 TEST_IMAGES = 1000
@@ -54,7 +54,7 @@ NAMES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(AutoencoderConfig):
     """Train a denoising autoencoder, or use a trained one (evaluate, encode, reconstruct)."""
 
     name: ClassVar[str] = "denoising"
@@ -84,42 +84,72 @@ class Config(RunConfig):
             raise ValueError(f"--noise {self.noise} is unknown: give one of {', '.join(noises)}")
         return noises[self.noise]
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        check_window(image_shape)
-        pairs: dict[str, Callable[[Shape], tuple[nn.Module, nn.Module]]] = {
+    def model(self, spec: Spec) -> Model:
+        """The denoiser; the residual one keeps pixels that its noise has surely left alone."""
+        shape = spec["x"].shape
+        check_window(shape)
+        pairs: dict[str, Callable[[Any], tuple[nn.Module, nn.Module]]] = {
             "bottleneck": partial(nets.pooled_pair, dense=False),
             "residual": residual_pair,
         }
-        encoder, decoder = map(self.computed, pairs[self.net](image_shape))
-        model = models.functions(models.Autoencoder(encoder, decoder))
-        likelihood = likelihoods.bernoulli()
-        return Recipe(
-            init=model.init,
-            loss_fn=objectives.autoencoder(
-                model.apply, likelihood.log_prob, corrupt=self.corrupt()
-            ),
-            optimizer=optax.adam(self.learning_rate),
-            encode=model.encode,
-            decode=lambda params, z: self.kept(z, likelihood.mean(model.decode(params, z))),
-            sample_prior=None,
-            figures=pictures,
-            headline=lambda m: (
-                f"clean from noisy {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a pixel)"
-            ),
-            results=results,
+        keeps = self.net == "residual" and self.noise in SETS_PIXELS
+        kind = Keeping if keeps else Autoencoder
+        return flax_model(kind(*pairs[self.net](shape), likelihoods.bernoulli()))
+
+    def criterion(self, spec: Spec) -> Objective:
+        """The reconstruction of the clean image from the damaged one."""
+        return Reconstruction(corrupt=self.corrupt())
+
+    def headline(self, metrics: dict[str, float]) -> str:
+        """The error of the clean image."""
+        return (
+            f"clean from noisy {metrics['reconstruction']:.2f} nats "
+            f"({metrics['reconstruction_per_pixel']:.5f} a pixel)"
         )
 
-    def kept(self, codes: jax.Array, restored: jax.Array) -> jax.Array:
-        """Restored images, with the pixels that the noise has surely left alone as they were.
+    def results(self, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
+        """BCE a pixel, PSNR and SSIM on noisy test images, and what the model has over the others.
 
-        That is known of noise that only sets pixels to 0 or 1, and where the codes `[B, H W C]` are
-        the noisy images themselves.
+        `NAME_psnr` is that of the noisy images, of each opponent and of the model; `psnr_over_best`
+        is the model's less the best other's.
         """
-        if self.net != "residual" or self.noise not in SETS_PIXELS:
-            return restored
-        noisy = codes.reshape(restored.shape)
+        clean = np.asarray(test["x"][:TEST_IMAGES], np.float32) / 255
+        noisy = damaged(self, clean)
+        table = {"noisy": quality(noisy, clean)}
+        for name, restorations in opponents(self).items():
+            table[name] = {
+                metric: quality(restore(noisy), clean)[metric]
+                for metric, restore in restorations.items()
+            }
+        table["model"] = quality(run.reconstruct(noisy), clean)
+        found = {f"{name}_{metric}": v for name, row in table.items() for metric, v in row.items()}
+        return found | margins(table)
+
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Denoised images beside the opponents', with the settings of the best PSNR; curves."""
+        clean = figures.first_of_each_class(test, 10)
+        noisy = damaged(self, clean)
+        ours = run.reconstruct(noisy)
+        yield "denoised", figures.named_rows({"noisy": noisy, "denoised": ours, "clean": clean})
+        rows = {"noisy": noisy}
+        for name, restorations in opponents(self).items():
+            rows[NAMES[name]] = restorations["psnr"](noisy)
+        rows |= {f"{self.net} network": ours, "clean": clean}
+        yield "filters", figures.named_rows(rows)
+        yield from curves(run, "reconstruction")
+
+
+class Keeping(Autoencoder):
+    """A denoiser that keeps the pixels which the noise has surely left alone as they were.
+
+    That is known of noise that only sets pixels to 0 or 1, and where the codes `[B, H W C]` are the
+    noisy images themselves.
+    """
+
+    def decode(self, z: jax.Array, batch: Batch | None = None) -> jax.Array:
+        """The restored images, or the noisy pixels that are neither 0 nor 1."""
+        restored = super().decode(z, batch)
+        noisy = z.reshape(restored.shape)
         return jnp.where((noisy > 0) & (noisy < 1), noisy, restored)
 
 
@@ -138,26 +168,6 @@ def opponents(config: Config) -> dict[str, dict[str, Restore]]:
     return fitted(Pairs(clean, damaged(config, clean, "train")))
 
 
-def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
-    """BCE a pixel, PSNR and SSIM on noisy test images, and what the model has over the opponents.
-
-    `NAME_psnr` is that of the noisy images, of each opponent and of the model; `psnr_over_best` is
-    the model's less the best other's.
-    """
-    assert isinstance(run.config, Config)
-    clean = np.asarray(test["x"][:TEST_IMAGES], np.float32) / 255
-    noisy = damaged(run.config, clean)
-    table = {"noisy": quality(noisy, clean)}
-    for name, restorations in opponents(run.config).items():
-        table[name] = {
-            metric: quality(restore(noisy), clean)[metric]
-            for metric, restore in restorations.items()
-        }
-    table["model"] = quality(run.reconstruct(noisy), clean)
-    found = {f"{name}_{metric}": v for name, row in table.items() for metric, v in row.items()}
-    return found | margins(table)
-
-
 def margins(table: dict[str, dict[str, float]]) -> dict[str, float]:
     """The model's PSNR and SSIM less the best that is not the model's; prints who is ahead."""
     found = {}
@@ -170,22 +180,6 @@ def margins(table: dict[str, dict[str, float]]) -> dict[str, float]:
             f"{metric.upper()}: the model, {ours:.3f}, {does} the best other, {best}, {theirs:.3f}"
         )
     return found
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves; the opponents' settings are those of the best PSNR."""
-    assert isinstance(run.config, Config)
-    clean = figures.first_of_each_class(test, 10)
-    noisy = damaged(run.config, clean)
-    ours = run.reconstruct(noisy)
-    yield "denoised", figures.named_rows({"noisy": noisy, "denoised": ours, "clean": clean})
-    rows = {"noisy": noisy}
-    for name, restorations in opponents(run.config).items():
-        rows[NAMES[name]] = restorations["psnr"](noisy)
-    rows |= {f"{run.config.net} network": ours, "clean": clean}
-    yield "filters", figures.named_rows(rows)
-    if run.history:
-        yield "curves", figures.curves(run.history, ("reconstruction",))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -23,19 +23,21 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, models, nets, objectives
+from aejax import figures, likelihoods, models, nets
+from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset, as_float
-from aejax.data.tfds import load_dataset
+from aejax.data.load import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy, pca_codes
-from aejax.likelihoods import bernoulli_log_prob
+from aejax.models import Model
+from aejax.objectives import Elbo, Objective, Reconstruction, make_loss
 from aejax.runs import seed_table
-from aejax.runs.config import check_seed
-from aejax.runs.flags import one_line_errors, parse
 from aejax.runs.seed_table import SeedTable
 from aejax.streams import seed_stream
-from aejax.training.loop import check_batch_size, fit
+from aejax.training.fit import fit
+from aejax.training.loop import check_batch_size
 from aejax.training.state import TrainState
+from aejax.types import Variables
 
 COLUMNS = {
     "linear_probe": "linear probe",
@@ -84,7 +86,7 @@ class Training:
         if self.seeds < 1:
             raise UsageError(f"--seeds {self.seeds} is not positive")
         for seed in (self.seed, self.seed + self.seeds - 1):
-            check_seed(seed)
+            seed_stream(seed, "parameters")  # refuses one that no key can be made of
         train, test = (load_dataset(self.dataset, s, self.data_dir) for s in ("train", "test"))
         check_batch_size(self.batch_size, len(train), 1)
         if not train.labelled:
@@ -92,44 +94,34 @@ class Training:
         return train, test
 
 
-def autoencoder(
-    training: Training, latent_dim: int, data: Dataset
-) -> tuple[models.ModelFunctions, Any]:
-    """A plain autoencoder trained on `data`: its functions and its parameters."""
+def autoencoder(training: Training, latent_dim: int, data: Dataset) -> tuple[Model, Variables]:
+    """A plain autoencoder trained on `data`: its functions and its variables."""
     pair = nets.mlp_pair(data.spec["x"].shape, training.hidden)
-    model = models.functions(models.Autoencoder(*pair, latent_dim))
-    return model, fitted(
-        training, model, objectives.autoencoder(model.apply, bernoulli_log_prob), data
-    )
+    model = models.autoencoder(*pair, likelihoods.bernoulli(), latent_dim)
+    return model, fitted(training, model, Reconstruction(), data)
 
 
-def vae(training: Training, latent_dim: int, data: Dataset) -> tuple[models.ModelFunctions, Any]:
-    """A variational autoencoder trained on `data`: its functions and its parameters."""
+def vae(training: Training, latent_dim: int, data: Dataset) -> tuple[Model, Variables]:
+    """A variational autoencoder trained on `data`: its functions and its variables."""
     pair = nets.mlp_pair(data.spec["x"].shape, training.hidden)
-    model = models.functions(models.VAE(*pair, latent_dim))
-    return model, fitted(training, model, objectives.vae(model.apply, bernoulli_log_prob), data)
+    model = models.vae(*pair, latent_dim, likelihoods.bernoulli())
+    return model, fitted(training, model, Elbo(), data)
 
 
-def fitted(
-    training: Training,
-    model: models.ModelFunctions,
-    loss_fn: objectives.LossFn,
-    data: Dataset,
-) -> Any:
-    """The model's parameters after training on `data`."""
+def fitted(training: Training, model: Model, objective: Objective, data: Dataset) -> Variables:
+    """The model's variables after training on `data`."""
     optimizer = optax.adam(training.learning_rate)
-    params = jax.jit(model.init)(
-        seed_stream(training.seed, "parameters"), jnp.zeros((1, *data.spec["x"].shape))
-    )
+    blank = {"x": jnp.zeros((1, *data.spec["x"].shape))}
+    params = jax.jit(model.init)(seed_stream(training.seed, "parameters"), blank)["params"]
     state, _ = fit(
         TrainState.create(params, optimizer, seed_stream(training.seed, "state")),
-        loss_fn,
+        make_loss(model, objective),
         optimizer,
         data,
         epochs=training.epochs,
         batch_size=training.batch_size,
     )
-    return state.params
+    return {"params": state.params}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,17 +148,12 @@ def check_dimensions(flag: str, dimensions: tuple[int, ...], data: Dataset) -> N
 Embedded = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def by_model(
-    trained: tuple[models.ModelFunctions, Any],
-    code_of: Callable[[Any], jax.Array],
-    train: Dataset,
-    test: Dataset,
-) -> Embedded:
-    """The codes of a trained model, `code_of` what its `encode` gives, and its reconstructions."""
-    model, params = trained
-    encode = jax.jit(lambda x: code_of(model.encode(params, as_float(x))))
+def by_model(trained: tuple[Model, Variables], train: Dataset, test: Dataset) -> Embedded:
+    """The codes of a trained model, and its reconstructions."""
+    model, variables = trained
+    encode = jax.jit(lambda x: model.posterior(variables, {"x": as_float(x)}).mean)
     codes, test_codes = encode(train["x"]), encode(test["x"])
-    restored = jax.nn.sigmoid(model.decode(params, test_codes))
+    restored = model.decode(variables, test_codes)
     return np.asarray(codes), np.asarray(test_codes), np.asarray(restored)
 
 
@@ -192,12 +179,8 @@ def compare(arguments: Arguments, train: Dataset, test: Dataset) -> dict[str, di
     some, test = train.first(10_000), test.first(10_000)
     ways: dict[str, Callable[[int], Embedded]] = {
         "PCA": lambda size: by_pca(size, some, test),
-        "autoencoder": lambda size: by_model(
-            autoencoder(arguments, size, train), lambda code: code, some, test
-        ),
-        "VAE": lambda size: by_model(
-            vae(arguments, size, train), lambda posterior: posterior.mean, some, test
-        ),
+        "autoencoder": lambda size: by_model(autoencoder(arguments, size, train), some, test),
+        "VAE": lambda size: by_model(vae(arguments, size, train), some, test),
     }
     return {
         row_name(name, size): measure(way(size), some, test)

@@ -18,30 +18,38 @@ Cost:      on two cores, 60,000 images: see there; log p(x) takes three to five 
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, likelihoods, models, nets, objectives
+from aejax import figures, likelihoods, models, nets
+from aejax.cli.commands import main
 from aejax.data.binary import binarized
 from aejax.data.dataset import Dataset
-from aejax.runs import headlines
-from aejax.runs.commands import main
-from aejax.runs.config import Config as BaseConfig
-from aejax.runs.objectives import Ciwae, Iwae, Miwae, Objective, Piwae, Renyi, Sampled, Training
-from aejax.runs.recipe import Recipe
+from aejax.models import Model
+from aejax.objectives import (
+    Ciwae,
+    Iwae,
+    Miwae,
+    Objective,
+    Piwae,
+    Renyi,
+    Sampled,
+    dynamically_binarized,
+)
+from aejax.runs.families import VaeConfig, curves, reconstructions
 from aejax.runs.run import Run
+from aejax.settings import setting
 from aejax.streams import seed_stream
-from aejax.traced import is_known
+from aejax.types import Spec
 
 KINDS = {kind.name: kind for kind in (Iwae, Sampled, Miwae, Piwae, Ciwae, Renyi)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
+class Config(VaeConfig):
     """Train an importance-weighted autoencoder, or use a trained one."""
 
     name: ClassVar[str] = "iwae"
@@ -57,41 +65,30 @@ class Config(BaseConfig):
     """Widths of the tanh layers, from the image inwards."""
     objective: Objective = dataclasses.field(default=Iwae())
     """What is maximised."""
-    eval_samples: int = 5000
+    eval_samples: int = setting(5000, at_least=0)
     """Draws of q(z|x) for log p(x) of each test image at the end; 0: leave it out."""
 
-    def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
-        """Model, loss, ladder and figures for images of `(H, W, C)`."""
-        self.check()
-        encoder, decoder = map(self.computed, nets.mlp_pair(image_shape, self.hidden, nn.tanh))
-        vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
-        model = models.functions(vae)
-        functions = models.latent_variable_model(vae, likelihood)
-        training = Training(self.steps(train_images), train_images, self.batch_size)
-        loss_fn = self.objective.loss(functions, training)
-        rate = ladder(self.epochs, train_images // self.batch_size, self.learning_rate)
-        return Recipe(
-            init=model.init,
-            loss_fn=objectives.dynamically_binarized(loss_fn),
-            optimizer=optax.adam(rate, eps=1e-4),
-            encode=lambda params, x: model.encode(params, x).mean,
-            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=lambda params, key, n: functions.prior(params).samples(key, n),
-            figures=pictures,
-            headline=headlines.elbo,
-            score=self.objective.score,
-            results=partial(results, self.eval_samples) if self.eval_samples else None,
-            latent_variable_model=functions,
-            observe=lambda data: binarized(data, seed=0),
-        )
+    def model(self, spec: Spec) -> Model:
+        """The paper's VAE of one stochastic layer and binary pixels."""
+        pair = nets.mlp_pair(spec["x"].shape, self.hidden, nn.tanh)
+        return models.vae(*pair, self.latent_dim, likelihoods.bernoulli())
+
+    def criterion(self, spec: Spec) -> Objective:
+        """The bound, of images binarised anew at every step."""
+        return dynamically_binarized(self.objective)
+
+    def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
+        """Adam down the ladder."""
+        return optax.adam(ladder(self.epochs, steps_per_epoch, self.learning_rate), eps=1e-4)
+
+    def observe(self, data: Dataset) -> Dataset:
+        """Images binarised once."""
+        return binarized(data, seed=0)
 
     def check(self) -> None:
-        """Raises a `ValueError` for the first flag whose value makes no sense."""
-        if self.latent_dim < 1:
-            raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
-        if self.eval_samples < 0:
-            raise ValueError(f"--eval-samples {self.eval_samples} is negative: 0 leaves it out")
-        if is_known(self.weight_decay) and self.weight_decay:
+        """Raises a `ValueError` for the flags that the ladder stands in place of."""
+        rungs(self.epochs)
+        if self.weight_decay:
             raise ValueError(
                 f"--weight-decay {self.weight_decay} is not for iwae.py, whose ladder it would not "
                 "go down"
@@ -99,29 +96,45 @@ class Config(BaseConfig):
         if self.schedule != "constant":
             raise ValueError(f"--schedule {self.schedule} is not for iwae.py, which has a ladder")
 
-    def resumable(self) -> frozenset[str]:
-        """Not the epochs: they are the ladder's length."""
-        return super().resumable() - {"epochs"}
+    def by_length(self) -> bool:
+        """The epochs are the ladder's length."""
+        return True
+
+    def results(self, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
+        """-log p(x) of the test images in nats, and how many dimensions are in use."""
+        return likelihood_and_units(self.eval_samples, run, test) if self.eval_samples else {}
+
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Reconstructions, samples and curves."""
+        yield "reconstructions", reconstructions(run, test)
+        samples = run.sample(seed_stream(self.seed, "pictures"), 100)
+        yield "samples", figures.image_grid(samples)
+        yield from curves(run, "loss", "iwae", "elbo")
 
 
-def ladder(epochs: int, steps: int, rate: float) -> optax.Schedule:
-    """3^i epochs of `steps` at rate x 10^(-i / (r - 1)), for the r rungs that come to `epochs`.
+def rungs(epochs: int) -> list[int]:
+    """The epochs at which the rungs of a ladder of that length end.
 
     Raises:
-        ValueError: if no number of rungs does.
+        ValueError: if no number of rungs comes to it.
     """
     lengths = [(3**r - 1) // 2 for r in range(1, 9)]
     if epochs not in lengths:
         raise ValueError(f"--epochs {epochs} is no ladder's length: {', '.join(map(str, lengths))}")
-    rungs = lengths.index(epochs) + 1
-    fall = 10 ** (-1 / max(rungs - 1, 1))
-    return optax.piecewise_constant_schedule(rate, {n * steps: fall for n in lengths[: rungs - 1]})
+    return lengths[: lengths.index(epochs) + 1]
 
 
-def results(samples: int, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
-    """-log p(x) of the test images in nats, and how many dimensions of the latent are in use."""
-    from aejax.runs.evaluation import evaluation_keys, latent_results
-    from aejax.runs.likelihood import likelihood_results
+def ladder(epochs: int, steps: int, rate: float) -> optax.Schedule:
+    """3^i epochs of `steps` at rate x 10^(-i / (r - 1)), for the r rungs that come to `epochs`."""
+    *ends, _ = lengths = rungs(epochs)
+    fall = 10 ** (-1 / max(len(lengths) - 1, 1))
+    return optax.piecewise_constant_schedule(rate, {n * steps: fall for n in ends})
+
+
+def likelihood_and_units(samples: int, run: Run, test: Dataset) -> dict[str, float]:
+    """-log p(x) of the test images by `samples` draws of q(z|x), and the active units."""
+    from aejax.runs.log_likelihood import likelihood_results
+    from aejax.runs.measurements import evaluation_keys, latent_results
 
     keys = evaluation_keys(0)
     found = likelihood_results(run, test, keys["likelihood"], samples=samples, memory=None)
@@ -132,15 +145,6 @@ def results(samples: int, run: Run, train: Dataset, test: Dataset) -> dict[str, 
         "seconds": found["log_likelihood_seconds"],
         "of_matmul_peak": found["log_likelihood_of_matmul_peak"],
     }
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    images = figures.first_of_each_class(test, 20)
-    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 100))
-    if run.history:
-        yield "curves", figures.curves(run.history, ("loss", "iwae", "elbo"))
 
 
 if __name__ == "__main__":

@@ -19,24 +19,23 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, likelihoods, models, objectives
-from aejax.data.dataset import Dataset, as_float
+from aejax import figures, likelihoods, models
+from aejax.cli.commands import main
+from aejax.data.dataset import Dataset
 from aejax.divergences import gaussian_kl_per_dimension
-from aejax.latents import DiagonalGaussian, standard_normal
+from aejax.latents import DiagonalGaussian
+from aejax.models import Model
 from aejax.nets.kvfrans import strided_pair
-from aejax.runs import headlines
-from aejax.runs.commands import main
-from aejax.runs.config import Config as CommonConfig
-from aejax.runs.recipe import Recipe
-from aejax.runs.run import Run
+from aejax.runs.families import VaeConfig, curves, reconstructions
+from aejax.runs.measurements import posteriors
 from aejax.streams import seed_stream
+from aejax.types import Batch, Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonConfig):
+class Config(VaeConfig):
     """Train kvfrans' convolutional VAE, or use a trained one (evaluate, encode, ...)."""
 
     name: ClassVar[str] = "kvfrans_vae"
@@ -48,48 +47,31 @@ class Config(CommonConfig):
     latent_dim: int = 20
     """Dimensions of the latent."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        if self.latent_dim < 1:
-            raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
-        encoder, decoder = map(self.computed, strided_pair(image_shape))
-        vae, likelihood = models.VAE(encoder, decoder, self.latent_dim), likelihoods.bernoulli()
-        model = models.functions(vae)
+    def model(self, spec: Spec) -> Model:
+        """A VAE of kvfrans' convolutions and Bernoulli pixels."""
+        pair = strided_pair(spec["x"].shape)
+        return models.vae(*pair, self.latent_dim, likelihoods.bernoulli())
 
-        @jax.jit
-        def reconstruct(params: Any, x: jax.Array) -> jax.Array:
-            return likelihood.mean(model.decode(params, model.encode(params, x).mean))
+    def epoch_figures(
+        self, model: Model, variables: Any, test: Dataset
+    ) -> Iterator[tuple[str, Figure]]:
+        """The first 64 test images above their reconstructions."""
+        batch = {"x": test["x"][:64] / np.float32(255)}
+        restored = np.asarray(_restored(model, variables, batch))
+        yield "reconstructions", figures.reconstructions(batch["x"], restored, columns=8)
 
-        return Recipe(
-            init=model.init,
-            loss_fn=objectives.vae(model.apply, likelihood.log_prob),
-            optimizer=optax.adam(self.learning_rate),
-            encode=lambda params, x: model.encode(params, x).mean,
-            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=lambda params, key, n: standard_normal((n, self.latent_dim)).sample(key),
-            figures=partial(pictures, model),
-            headline=headlines.elbo,
-            epoch_figures=partial(epoch_pictures, reconstruct),
-            latent_variable_model=models.latent_variable_model(vae, likelihood),
-        )
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Reconstructions, samples, what each dimension carries, curves."""
+        yield "reconstructions", reconstructions(run, test)
+        samples = run.sample(seed_stream(self.seed, "pictures"), 64)
+        yield "samples", figures.image_grid(samples)
+        yield "information", information(posteriors(run, test.first(10_000).arrays))
+        yield from curves(run, "loss", "reconstruction", "kl")
 
 
-def epoch_pictures(reconstruct: Any, params: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The first 64 test images above their reconstructions."""
-    images = test["x"][:64] / np.float32(255)
-    restored = np.asarray(reconstruct(params, images))
-    yield "reconstructions", figures.reconstructions(images, restored, columns=8)
-
-
-def pictures(model: models.ModelFunctions, run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    images = figures.first_of_each_class(test, 20)
-    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 64))
-    posterior = jax.jit(lambda x: model.encode(run.state.eval_params, as_float(x)))
-    yield "information", information(posterior(test["x"][:10_000]))
-    if run.history:
-        yield "curves", figures.curves(run.history, ("loss", "reconstruction", "kl"))
+@partial(jax.jit, static_argnums=0)
+def _restored(model: Model, variables: Any, batch: Batch) -> jax.Array:
+    return model.decode(variables, model.posterior(variables, batch).mean)
 
 
 def information(posterior: DiagonalGaussian) -> Figure:

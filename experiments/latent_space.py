@@ -5,7 +5,7 @@ attribute vectors as in MusicVAE (Roberts et al. 2018, arXiv 1803.05428), for tw
 can be measured in any image, ink and slant. Any run with a prior can be opened, and several runs of
 one command, or a population, for the mean and the range over seeds.
 
-A judge says whether an image passes for one of the data (see `aejax.evaluation.judge`). The first
+A judge says whether an image passes for one of the data (see `aejax.judging.judge`). The first
 table shows what share of the images it recognises, and of images that are none of the data.
 
 Command:   python experiments/vae.py --latent-dim 8 --population seeds=3 --workdir runs/vae8
@@ -22,22 +22,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import figures
+from aejax.cli.commands import has_prior
+from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset
-from aejax.data.tfds import load_dataset
+from aejax.data.load import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation import latent_space
 from aejax.evaluation.controls import controls, pairs
-from aejax.evaluation.judge import Judge, fit_judge
+from aejax.judging.judge import Judge, fit_judge
 from aejax.runs import directory as files
-from aejax.runs.config import check_seed
-from aejax.runs.flags import one_line_errors, parse
-from aejax.runs.run import Run, load_run
+from aejax.runs.opening import load_run
+from aejax.runs.run import Run
 from aejax.streams import seed_stream
 
 Row = dict[str, float]
@@ -74,10 +74,10 @@ def opened(arguments: Arguments) -> list[Run]:
     """
     if arguments.count < 2:
         raise UsageError(f"--count {arguments.count} is less than 2, and spreads are measured")
-    check_seed(arguments.seed)
+    seed_stream(arguments.seed, "data")  # refuses one that no key can be made of
     runs = [load_run(path) for given in arguments.run for path in members(given)]
     for run in runs:
-        if run.recipe.sample_prior is None:
+        if not has_prior(run):
             raise UsageError(f"--run {run.workdir} is of {run.config.name}.py, which has no prior")
     alike = {dataclasses.replace(run.config, seed=0, workdir=None, resume=False) for run in runs}
     if len(alike) > 1:
@@ -96,12 +96,6 @@ def members(directory: str) -> list[Path]:
             f"python experiments/vae.py --latent-dim 8 --workdir {directory}"
         )
     return [path]
-
-
-def prior_codes(run: Run, key: jax.Array, count: int) -> np.ndarray:
-    """Draws of the run's prior, `[count, D]`."""
-    assert run.recipe.sample_prior is not None
-    return np.asarray(run.recipe.sample_prior(run.state.eval_params, key, count))
 
 
 def judged(judge: Judge, x: np.ndarray) -> Row:
@@ -217,7 +211,7 @@ def measured(
 ) -> tuple[dict[str, Table], dict[str, list[float]]]:
     """The tables of a run, and what is recognised along its interpolations."""
     count, rng = arguments.count, np.random.default_rng(arguments.seed)
-    z = prior_codes(run, seed_stream(arguments.seed, "results"), count)
+    z = run.prior_codes(seed_stream(arguments.seed, "results"), count)
     typical = float(np.linalg.norm(z, axis=-1).mean())
     ends = test["x"][pairs(test, rng, count)] / np.float32(255)
     halfway, along = interpolation(run, judge, ends, typical)
@@ -327,7 +321,7 @@ def main() -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         record = {"command": command(arguments), "seeds": [run.config.seed for run in runs]}
         files.write_json(workdir / "table.json", record | {"table": table})
-        z = prior_codes(runs[0], seed_stream(arguments.seed, "pictures"), 1000)
+        z = runs[0].prior_codes(seed_stream(arguments.seed, "pictures"), 1000)
         drawn = dict(pictures(runs[0], test, z, vectors(runs[0], train)))
         t = np.linspace(0, 1, STEPS).tolist()
         along = {

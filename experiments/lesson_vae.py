@@ -14,7 +14,7 @@ Cost:      about fifteen seconds on two cores, conv about thirty
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -22,20 +22,18 @@ import jax.numpy as jnp
 import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, likelihoods, models, nets, objectives
+from aejax import figures, likelihoods, models, nets
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.divergences import gaussian_kl
-from aejax.latents import standard_normal
-from aejax.objectives import batch_mean
-from aejax.runs.commands import main
-from aejax.runs.config import Config as CommonConfig
-from aejax.runs.recipe import Recipe
-from aejax.runs.run import Run
-from aejax.types import Batch, LossFn, Metrics
+from aejax.models import Bound, Model
+from aejax.objectives import Elbo, Objective, Terms
+from aejax.runs.families import VaeConfig, curves, latent, reconstructions
+from aejax.types import Batch, Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonConfig):
+class Config(VaeConfig):
     """Train the lesson's VAE, or use a trained one (evaluate, encode, ...)."""
 
     name: ClassVar[str] = "lesson_vae"
@@ -49,37 +47,37 @@ class Config(CommonConfig):
     slip: bool = False
     """As the lesson has it: log sigma in the sampling, charged as log sigma squared."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        if self.latent_dim < 1:
-            raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
+    def model(self, spec: Spec) -> Model:
+        """A VAE of the lesson's nets; x is Gaussian."""
         pair = {
-            "dense": lambda: nets.mlp_pair(image_shape, (512,)),
-            "conv": lambda: nets.pooled_pair(image_shape, (16, 8, 8)),
+            "dense": lambda: nets.mlp_pair(spec["x"].shape, (512,)),
+            "conv": lambda: nets.pooled_pair(spec["x"].shape, (16, 8, 8)),
         }[self.net]()
-        encoder, decoder = map(self.computed, pair)
-        vae = models.VAE(encoder, decoder, self.latent_dim)
-        model = models.functions(vae)
-        make_loss = slipped_vae if self.slip else objectives.vae
-        return Recipe(
-            init=model.init,
-            loss_fn=make_loss(model.apply, negative_squared_error),
-            # Keras's RMSprop; its epsilon, too, is under the root.
-            optimizer=optax.rmsprop(self.learning_rate, decay=0.9, eps=1e-7),
-            encode=lambda params, x: model.encode(params, x).mean,
-            decode=lambda params, z: jax.nn.sigmoid(model.decode(params, z)),
-            sample_prior=lambda params, key, n: standard_normal((n, self.latent_dim)).sample(key),
-            figures=pictures,
-            headline=lambda m: (
-                f"loss {m['loss']:.2f} = squared error {m['reconstruction']:.2f} "
-                + (
-                    f"+ what stands for the KL {m['charge']:.2f}"
-                    if self.slip
-                    else f"+ KL {m['kl']:.2f}"
-                )
-            ),
-            latent_variable_model=models.latent_variable_model(vae, p_x()),
-        )
+        return models.vae(*pair, self.latent_dim, p_x())
+
+    def criterion(self, spec: Spec) -> Objective:
+        """Squared error and KL, as Keras adds them up, or with the slip."""
+        return SlippedElbo() if self.slip else SquaredErrorElbo()
+
+    def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
+        """Keras's RMSprop; its epsilon, too, is under the root."""
+        return optax.rmsprop(self.learning_rate, decay=0.9, eps=1e-7)
+
+    def headline(self, metrics: dict[str, float]) -> str:
+        """The loss and its parts."""
+        parts = f"loss {metrics['loss']:.2f} = squared error {metrics['reconstruction']:.2f} + "
+        if self.slip:
+            return parts + f"what stands for the KL {metrics['charge']:.2f}"
+        return parts + f"KL {metrics['kl']:.2f}"
+
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Reconstructions, codes, two pictures of the plane, curves."""
+        yield "reconstructions", reconstructions(run, test)
+        yield "latent", latent(run, test)
+        if self.latent_dim == 2:
+            yield "manifold", figures.manifold(run.decode)
+            yield "square", figures.square(run.decode)
+        yield from curves(run, "loss", "reconstruction", "kl", "charge")
 
 
 def negative_squared_error(logits: jax.Array, x: jax.Array) -> jax.Array:
@@ -101,39 +99,40 @@ def p_x() -> likelihoods.Likelihood:
     )
 
 
-def slipped_vae(
-    apply_fn: Callable[..., Any], log_prob: Callable[[Any, jax.Array], jax.Array]
-) -> LossFn:
-    """`objectives.vae`, its KL charged as if `log_sigma` were the log of the variance.
+PER_PIXEL = 0.5 * math.log(math.pi)  # nats: what a Gaussian of variance 1/2 has beside its square
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SquaredErrorElbo(Elbo):
+    """The ELBO without its Gaussian's constant: squared error + KL."""
+
+    def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
+        """Those of the ELBO, with minus the squared error for a log-likelihood."""
+        terms = super().terms(model, batch, key, step)
+        return shifted(terms, batch)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlippedElbo(Objective):
+    """The same, its KL charged as if `log_sigma` were the log of the variance.
 
     What is charged is no KL, and so the metric is called `charge`.
     """
 
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        outputs, posterior = apply_fn({"params": params, **extra}, batch["x"], key)
-        mask = batch.get("mask")
-        reconstruction = batch_mean(-log_prob(outputs, batch["x"]), mask)
-        charged = batch_mean(gaussian_kl(posterior.mean, posterior.log_sigma / 2), mask)
-        loss = reconstruction + charged
-        return loss, ({"loss": loss, "reconstruction": reconstruction, "charge": charged}, extra)
-
-    return loss_fn
+    def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
+        """The loss, minus the squared error and the charge."""
+        posterior = model.posterior(batch)
+        log_likelihood = model.log_likelihood(batch, posterior.sample(key))
+        charge = gaussian_kl(posterior.mean, posterior.log_sigma / 2)
+        terms = Terms(loss=charge - log_likelihood, log_likelihood=log_likelihood, charge=charge)
+        return shifted(terms, batch)
 
 
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    images = figures.first_of_each_class(test, 20)
-    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test["x"][:10_000])
-    yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    if codes.shape[1] == 2:
-        yield "manifold", figures.manifold(run.decode)
-        yield "square", figures.square(run.decode)
-    if run.history:
-        charged = "charge" if "charge" in run.metrics else "kl"
-        yield "curves", figures.curves(run.history, ("loss", "reconstruction", charged))
+def shifted(terms: Terms, batch: Batch) -> Terms:
+    """Terms whose log-likelihood is without its constant."""
+    constant = PER_PIXEL * (batch["x"].size // len(batch["x"]))
+    log_likelihood, loss = terms["log_likelihood"] + constant, terms["loss"] - constant
+    return terms | {"log_likelihood": log_likelihood, "loss": loss}
 
 
 if __name__ == "__main__":

@@ -30,19 +30,19 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from aejax import likelihoods, models, nets, objectives
+from aejax import likelihoods, models, nets
+from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
-from aejax.runs.flags import one_line_errors, parse
+from aejax.objectives import Elbo, make_loss
 from aejax.training.loop import make_source, train
-from aejax.training.members import stack_states
-from aejax.training.population import train_population
+from aejax.training.members import MemberSteps, stack_states
 from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
 from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
 
 SHAPE = (28, 28, 1)
-MODEL = models.functions(models.VAE(*nets.mlp_pair(SHAPE, (500,)), latent_dim=20))
+MODEL = models.vae(*nets.mlp_pair(SHAPE, (500,)), 20, likelihoods.bernoulli())
 WITHOUT_END = 10**6
 
 
@@ -65,13 +65,13 @@ class Config:
 def state_of(seed: int) -> TrainState:
     """The state of a model before its first step."""
     init_key, key = jax.random.split(jax.random.key(seed))
-    params = MODEL.init(init_key, jnp.zeros((1, *SHAPE)))
+    params = MODEL.init(init_key, {"x": jnp.zeros((1, *SHAPE))})["params"]
     return TrainState.create(params, optax.adam(1e-3), key)
 
 
 def steps_of(beta: Any) -> tuple[TrainStep, EvalStep]:
     """The steps of the VAE whose KL is weighed by `beta`."""
-    loss_fn = objectives.vae(MODEL.apply, likelihoods.bernoulli_log_prob, beta=beta)
+    loss_fn = make_loss(MODEL, Elbo(beta=beta))
     return make_train_step(loss_fn, optax.adam(1e-3)), make_eval_step(loss_fn)
 
 
@@ -92,14 +92,16 @@ def alone(config: Config, data: Dataset, devices: int) -> Iterator[Any]:
 
 def together(config: Config, data: Dataset, count: int) -> Iterator[Any]:
     """So many members, an epoch of all of them at every `next`."""
-    return train_population(
+    mesh = data_mesh(1)
+    calls = train(
         stack_states([state_of(seed) for seed in range(count)]),
-        steps_of,
-        data,
-        hyperparameters=jnp.ones(count),
+        MemberSteps(lambda beta: steps_of(beta)[0], jnp.ones(count)),
+        make_source(data, mesh, stream=False),
         epochs=WITHOUT_END,
         batch_size=config.batch_size,
+        mesh=mesh,
     )
+    return (progress for progress in calls if progress.epoch_done)
 
 
 def measure(config: Config) -> dict[tuple[str, int], list[float]]:

@@ -18,24 +18,26 @@ The gradient's norm is not clipped: limited to 1, the same 12 epochs ended at 12
 
 import dataclasses
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
-from aejax import figures, likelihoods, models, nets, objectives
+from aejax import figures, likelihoods, models, nets
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
+from aejax.data.melody import TOKENS, to_pitch
 from aejax.evaluation.probes import pca_codes
-from aejax.nets.recurrent import CELLS, recurrent_pair
-from aejax.runs.commands import main
-from aejax.runs.config import Config as CommonConfig
-from aejax.runs.recipe import Recipe
+from aejax.models import Model
+from aejax.nets.recurrent import recurrent_pair
+from aejax.runs.families import AutoencoderConfig, curves, latent, reconstructions
 from aejax.runs.run import Run
+from aejax.settings import setting
+from aejax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonConfig):
+class Config(AutoencoderConfig):
     """Train a recurrent autoencoder of sequences, or use a trained one."""
 
     name: ClassVar[str] = "sequence_autoencoder"
@@ -48,114 +50,104 @@ class Config(CommonConfig):
     """Adam's learning rate."""
     cell: Literal["lstm", "gru"] = "lstm"
     """Long short-term memory, or gated recurrent units."""
-    width: int = 128
+    width: int = setting(128, at_least=1)
     """Units of the encoder and of the decoder."""
-    latent_dim: int = 16
+    latent_dim: int = setting(16, at_least=1)
     """Dimensions of the code."""
     likelihood: Literal["bernoulli", "gaussian_learned"] = "bernoulli"
-    """p(x|z): Bernoulli, or Gaussian of one learned scale."""
+    """p(x|z) of values: Bernoulli, or Gaussian of one learned scale. Tokens are categorical."""
+    vocabulary: int = setting(TOKENS, at_least=2)
+    """Tokens of a sequence of integers: 0 up to one less."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`, H steps of W C values."""
-        self.check()
-        encoder, decoder = map(self.computed, recurrent_pair(image_shape, self.cell, self.width))
+    def model(self, spec: Spec) -> Model:
+        """A recurrent encoder and decoder of T steps: of values, or of tokens."""
+        shape, discrete = spec["x"].shape, np.issubdtype(spec["x"].dtype, np.integer)
+        vocabulary = self.vocabulary if discrete else None
+        encoder, decoder = recurrent_pair(shape, self.cell, self.width, vocabulary)
+        if discrete:
+            return models.autoencoder(encoder, decoder, likelihoods.tokens(), self.latent_dim)
         if self.likelihood == "gaussian_learned":
             decoder = nets.LearnedScale(decoder)
-        p_x = getattr(likelihoods, self.likelihood)()
-        model = models.functions(models.Autoencoder(encoder, decoder, self.latent_dim))
-        return Recipe(
-            init=model.init,
-            loss_fn=objectives.autoencoder(model.apply, p_x.log_prob),
-            optimizer=optax.adam(self.learning_rate),
-            encode=model.encode,
-            decode=lambda params, z: p_x.mean(model.decode(params, z)),
-            sample_prior=None,
-            figures=pictures,
-            headline=lambda m: (
-                f"reconstruction {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a value)"
-            ),
-            results=results,
-        )
+        p_x = {
+            "bernoulli": likelihoods.bernoulli,
+            "gaussian_learned": likelihoods.gaussian_learned,
+        }[self.likelihood]()
+        return models.autoencoder(encoder, decoder, p_x, self.latent_dim)
 
-    def check(self) -> None:
-        """Raises a `ValueError` for the first field whose value makes no sense."""
-        if self.cell not in CELLS:
-            raise ValueError(f"--cell {self.cell} is unknown: give {' or '.join(CELLS)}")
-        for flag, size in (("latent-dim", self.latent_dim), ("width", self.width)):
-            if size < 1:
-                raise ValueError(f"--{flag} {size} is not positive")
+    def check_examples(self, data: Dataset) -> None:
+        """Raises a `ValueError` for tokens that are not of the vocabulary."""
+        if is_tokens(data) and not 0 <= data["x"].min() <= data["x"].max() < self.vocabulary:
+            raise ValueError(
+                f"has tokens {data['x'].min()} to {data['x'].max()}: give a --vocabulary above them"
+            )
+
+    def headline(self, metrics: dict[str, float]) -> str:
+        """The error of a sequence and of a value."""
+        per_value = metrics["reconstruction_per_pixel"]
+        return f"reconstruction {metrics['reconstruction']:.2f} nats ({per_value:.5f} a value)"
+
+    def results(self, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
+        """Errors of the model and of the guesses, a value; of tunes in semitones.
+
+        A `squared_error_over_best_guess` above 1 says that a guess beats the model.
+        """
+        some, test = train.first(10_000), test.first(10_000)
+        codes = run.encode(test["x"])
+        x, seen, own = (values_of(test, a) for a in (test["x"], some["x"], run.decode(codes)))
+        plain = guesses(seen, x, codes.shape[1])
+        found = {}
+        for name, guess in ({"model": own} | plain).items():
+            found[f"squared_error_{name}"] = float(np.mean((guess - x) ** 2))
+            if is_tokens(test):
+                found[f"semitones_{name}"] = float(np.sqrt(found[f"squared_error_{name}"]))
+                found[f"right_pitch_{name}"] = float(np.mean(np.rint(guess) == x))
+        best = min(found[f"squared_error_{name}"] for name in plain)
+        return found | {"squared_error_over_best_guess": found["squared_error_model"] / best}
+
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Reconstructions, or tunes, the codes in the plane, curves."""
+        if is_tokens(test):
+            tunes = test["x"][np.linspace(0, len(test) - 1, 9).astype(int)]
+            pitches = to_pitch(tunes), to_pitch(run.reconstruct(tunes))
+            yield "reconstructions", figures.melodies(*pitches)
+        else:
+            yield "reconstructions", reconstructions(run, test)
+        yield "latent", latent(run, test)
+        yield from curves(run, "reconstruction")
+
+
+def is_tokens(data: Dataset) -> bool:
+    """Whether the sequences are of tokens: melodies, as Magenta numbers them."""
+    return np.issubdtype(data["x"].dtype, np.integer) and data["x"].dtype != np.uint8
+
+
+def values_of(data: Dataset, x: np.ndarray) -> np.ndarray:
+    """Sequences in numbers that errors are taken of: MIDI pitches, or values in [0, 1]."""
+    if is_tokens(data):
+        return to_pitch(x).astype(np.float32)
+    return x / np.float32(255) if x.dtype == np.uint8 else x
 
 
 def guesses(train: np.ndarray, test: np.ndarray, dimensions: int) -> dict[str, np.ndarray]:
-    """Predictions of the test sequences without a network, by name, `[N, H, W, C]` in [0, 1].
+    """Predictions of the test sequences without a network, by name, `[N, T, ...]`.
 
     `mean`: the training sequences' mean. `own_mean`: each sequence's own mean over time.
     `last_value`: each step as the step before it, the first step as the training mean. `pca`:
     `dimensions` principal components of the training sequences.
 
     Args:
-        train: uint8 images `[M, H, W, C]`.
-        test: uint8 images `[N, H, W, C]`.
+        train: float32 `[M, T, ...]`.
+        test: float32 `[N, T, ...]`.
         dimensions: those of the code; PCA has at most as many as the sequences have values.
     """
-    x, mean = test / np.float32(255), train.mean(axis=0, dtype=np.float32) / 255
-    first = np.broadcast_to(mean[:1], x[:, :1].shape)
+    mean = train.mean(axis=0, dtype=np.float32)
+    first = np.broadcast_to(mean[:1], test[:, :1].shape)
     return {
-        "mean": np.broadcast_to(mean, x.shape),
-        "own_mean": np.broadcast_to(x.mean(axis=1, keepdims=True), x.shape),
-        "last_value": np.concatenate([first, x[:, :-1]], axis=1),
+        "mean": np.broadcast_to(mean, test.shape),
+        "own_mean": np.broadcast_to(test.mean(axis=1, keepdims=True), test.shape),
+        "last_value": np.concatenate([first, test[:, :-1]], axis=1),
         "pca": pca_codes(train, test, dimensions)[2],
     }
-
-
-def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
-    """Errors of the model and of the guesses, a value; of tunes in semitones too.
-
-    A `squared_error_over_best_guess` above 1 says that a guess beats the model.
-    """
-    images = test["x"][:10_000]
-    codes = run.encode(images)
-    plain = guesses(train["x"][:10_000], images, codes.shape[1])
-    found = {}
-    for name, guess in ({"model": run.decode(codes)} | plain).items():
-        found[f"squared_error_{name}"] = float(np.mean((guess - images / np.float32(255)) ** 2))
-        if is_tunes(run):
-            found |= {f"{k}_{name}": v for k, v in pitch_errors(guess, images).items()}
-    best = min(found[f"squared_error_{name}"] for name in plain)
-    return found | {"squared_error_over_best_guess": found["squared_error_model"] / best}
-
-
-def pitch_errors(guess: np.ndarray, tunes: np.ndarray) -> dict[str, float]:
-    """Root mean square error in semitones, and the share of steps that round to the right pitch."""
-    from aejax.data.builders.fiddle_tunes import to_pitch  # imports tensorflow_datasets
-
-    pitch, truth = to_pitch(guess), to_pitch(tunes)
-    return {
-        "semitones": float(np.sqrt(np.mean((pitch - truth) ** 2))),
-        "right_pitch": float(np.mean(np.rint(pitch) == np.rint(truth))),
-    }
-
-
-def is_tunes(run: Run) -> bool:
-    """Whether the run's sequences are melodies."""
-    return run.config.dataset.startswith("fiddle_tunes")
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    if is_tunes(run):
-        from aejax.data.builders.fiddle_tunes import to_pitch  # imports tensorflow_datasets
-
-        tunes = test["x"][np.linspace(0, len(test) - 1, 9).astype(int)]
-        yield "reconstructions", figures.melodies(to_pitch(tunes), to_pitch(run.reconstruct(tunes)))
-    else:
-        images = figures.first_of_each_class(test, 20)
-        yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    codes = run.encode(test["x"][:10_000])
-    yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    if run.history:
-        yield "curves", figures.curves(run.history, ("reconstruction",))
 
 
 if __name__ == "__main__":

@@ -17,29 +17,29 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
-from aejax import figures
+from aejax import figures, likelihoods
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.evaluation.interpolation import enlarged
 from aejax.evaluation.reconstruction import check_window
-from aejax.likelihoods import bernoulli_log_prob, gaussian_log_prob
+from aejax.likelihoods import Likelihood
 from aejax.metrics import psnr, ssim
+from aejax.models import Model, Point, flax_model
 from aejax.nets.pooling import avg_pool
 from aejax.nets.superres import Residual, bottleneck
-from aejax.objectives import autoencoder
-from aejax.runs.commands import main
-from aejax.runs.config import Config as CommonConfig
-from aejax.runs.recipe import Recipe
+from aejax.runs.families import AutoencoderConfig, curves
 from aejax.runs.run import Run
+from aejax.types import Batch, Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(CommonConfig):
+class Config(AutoencoderConfig):
     """Train a network that enlarges images, or use a trained one."""
 
     name: ClassVar[str] = "super_resolution"
@@ -51,43 +51,92 @@ class Config(CommonConfig):
     net: Literal["bottleneck", "residual"] = "bottleneck"
     """The lesson's autoencoder, or bilinear enlargement plus a learned residual."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        check_sides(image_shape, self.factor)
+    def model(self, spec: Spec) -> Model:
+        """The enlarging network; codes are the small images."""
+        shape = spec["x"].shape
+        check_sides(shape, self.factor)
         net = {
-            "bottleneck": lambda: bottleneck(image_shape, self.factor),
+            "bottleneck": lambda: bottleneck(shape, self.factor),
             "residual": lambda: Residual(self.factor),
         }[self.net]()
         # The bottleneck gives logits, as in the lesson; the residual is in the image's own units.
-        log_prob: Any
-        mean: Any
-        log_prob, mean = {
-            "bottleneck": (bernoulli_log_prob, jax.nn.sigmoid),
-            "residual": (lambda y, x: gaussian_log_prob(y, jnp.log(0.1), x), lambda y: y),
+        likelihood = {
+            "bottleneck": likelihoods.bernoulli(),
+            "residual": likelihoods.gaussian(0.1),
         }[self.net]
-        network = self.computed(net)
-        apply: Any = network.apply
-        return Recipe(
-            init=lambda key, x: network.init(key, shrink(x, self.factor))["params"],
-            loss_fn=autoencoder(
-                lambda variables, x: apply(variables, shrink(x, self.factor)), log_prob
-            ),
-            optimizer=optax.adam(self.learning_rate),
-            encode=lambda params, x: shrink(x, self.factor).reshape(len(x), -1),
-            decode=lambda params, z: jnp.clip(
-                mean(apply({"params": params}, as_small(z, image_shape, self.factor))), 0, 1
-            ),
-            sample_prior=None,
-            figures=pictures,
-            headline=lambda m: (
-                f"-log-likelihood {m['reconstruction']:.2f} nats "
-                f"({m['reconstruction_per_pixel']:.5f} a pixel)"
-            ),
-            results=results,
+        return flax_model(Enlarging(net, likelihood, self.factor, shape))
+
+    def headline(self, metrics: dict[str, float]) -> str:
+        """The error of the whole image."""
+        return (
+            f"-log-likelihood {metrics['reconstruction']:.2f} nats "
+            f"({metrics['reconstruction_per_pixel']:.5f} a pixel)"
         )
 
+    def results(self, run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
+        """Mean PSNR and SSIM of the model and of interpolation; prints which is better.
 
-def check_sides(image_shape: tuple[int, int, int], factor: int) -> None:
+        `psnr_over_bicubic` is the difference of the means, `share_over_bicubic` the share of the
+        images on which the model's PSNR is the higher.
+        """
+        images = test["x"][:10_000] / np.float32(255)
+        ratios, found = {}, {}
+        for name, restored in enlargements(run, images).items():
+            ratios[name] = decibels(images, restored)
+            found[f"psnr_{name}"] = float(ratios[name].mean())
+            similar = ssim(jnp.asarray(images), jnp.asarray(restored))
+            found[f"ssim_{name}"] = float(jnp.mean(similar))
+        found["psnr_over_bicubic"] = found["psnr_model"] - found["psnr_bicubic"]
+        found["share_over_bicubic"] = float(np.mean(ratios["model"] > ratios["bicubic"]))
+        print(verdict(found))
+        return found
+
+    def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
+        """Enlarged images with the PSNR of those that are shown, enlarged noise, curves."""
+        images = figures.first_of_each_class(test, 10).astype(np.float32)
+        rows = {}
+        for name, restored in enlargements(run, images).items():
+            rows[f"{name}\n{decibels(images, restored).mean():.1f} dB"] = restored
+        yield "super_resolution", figures.named_rows(rows | {"whole": images})
+        yield "from_noise", from_noise(run)
+        yield from curves(run, "reconstruction")
+
+
+class Enlarging(nn.Module):
+    """An image's code is its small self `[B, H/f W/f C]`, which `net` enlarges."""
+
+    net: nn.Module
+    likelihood: Likelihood
+    factor: int
+    image_shape: tuple[int, ...]
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.net)
+
+    def posterior(self, batch: Batch) -> Point:
+        """The small images, flat."""
+        return Point(shrink(batch["x"], self.factor).reshape(len(batch["x"]), -1))
+
+    def prior(self, batch: Batch | None = None) -> None:
+        """There is none."""
+
+    def log_likelihood(self, batch: Batch, z: jax.Array) -> jax.Array:
+        """Log p(x|z), `[B]`."""
+        return self.likelihood.log_prob(self._enlarged(z), batch["x"])
+
+    def decode(self, z: jax.Array, batch: Batch | None = None) -> jax.Array:
+        """The enlarged images, within [0, 1]."""
+        return jnp.clip(self.likelihood.mean(self._enlarged(z)), 0, 1)
+
+    def draw(self, key: jax.Array, z: jax.Array, batch: Batch | None = None) -> jax.Array:
+        """X ~ p(x|z)."""
+        return self.likelihood.sample(key, self._enlarged(z))
+
+    def _enlarged(self, z: jax.Array) -> Any:
+        return self.net(as_small(z, self.image_shape, self.factor))
+
+
+def check_sides(image_shape: tuple[int, ...], factor: int) -> None:
     """Raises a `ValueError` for images that cannot be shrunk or whose SSIM is not defined."""
     height, width, _ = image_shape
     if height % factor or width % factor:
@@ -100,7 +149,7 @@ def shrink(x: jax.Array, factor: int) -> jax.Array:
     return avg_pool(x, (factor, factor), (factor, factor))
 
 
-def as_small(z: Any, image_shape: tuple[int, int, int], factor: int) -> Any:
+def as_small(z: Any, image_shape: tuple[int, ...], factor: int) -> Any:
     """Codes `[B, D]` -> small images `[B, H/f, W/f, C]`."""
     height, width, channels = image_shape
     return z.reshape(-1, height // factor, width // factor, channels)
@@ -119,24 +168,6 @@ def decibels(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return np.minimum(psnr(jnp.asarray(images), jnp.asarray(restored)), 100.0)
 
 
-def results(run: Run, train: Dataset, test: Dataset) -> dict[str, float]:
-    """Mean PSNR and SSIM of the model and of interpolation; prints which is better.
-
-    `psnr_over_bicubic` is the difference of the means, `share_over_bicubic` the share of the images
-    on which the model's PSNR is the higher.
-    """
-    images = test["x"][:10_000] / np.float32(255)
-    ratios, found = {}, {}
-    for name, restored in enlargements(run, images).items():
-        ratios[name] = decibels(images, restored)
-        found[f"psnr_{name}"] = float(ratios[name].mean())
-        found[f"ssim_{name}"] = float(jnp.mean(ssim(jnp.asarray(images), jnp.asarray(restored))))
-    found["psnr_over_bicubic"] = found["psnr_model"] - found["psnr_bicubic"]
-    found["share_over_bicubic"] = float(np.mean(ratios["model"] > ratios["bicubic"]))
-    print(verdict(found))
-    return found
-
-
 def verdict(found: dict[str, float]) -> str:
     """A sentence that says whether the model or bicubic interpolation restores images better."""
     wins = found["psnr_over_bicubic"] > 0
@@ -146,18 +177,6 @@ def verdict(found: dict[str, float]) -> str:
         f"better on {found['share_over_bicubic']:.0%} of the images; SSIM: model "
         f"{found['ssim_model']:.3f}, bicubic {found['ssim_bicubic']:.3f}"
     )
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves; `super_resolution` gives the PSNR of the images shown."""
-    images = figures.first_of_each_class(test, 10).astype(np.float32)
-    rows = {}
-    for name, restored in enlargements(run, images).items():
-        rows[f"{name}\n{decibels(images, restored).mean():.1f} dB"] = restored
-    yield "super_resolution", figures.named_rows(rows | {"whole": images})
-    yield "from_noise", from_noise(run)
-    if run.history:
-        yield "curves", figures.curves(run.history, ("reconstruction",))
 
 
 def from_noise(run: Run) -> Figure:

@@ -12,18 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aejax.cli.flags import one_line_errors, parse
 from aejax.errors import UsageError
 from aejax.experiments.results_page import Measured, page
 from aejax.runs import directory as files
-from aejax.runs.config import RESUMABLE, Config, to_json
-from aejax.runs.flags import one_line_errors, parse
-from aejax.runs.run import Run, load_run
+from aejax.runs.config import Config, to_json
+from aejax.runs.opening import load_run
+from aejax.runs.run import Run
 
 HERE = Path(__file__).resolve().parent
 MEASURED, PAGE = HERE / "measured.json", HERE / "RESULTS.md"
 TABLE = "table.json"  # what a script without a run leaves
 # What changes no figure, beside the seed, of which there are several.
-ELSEWHERE = RESUMABLE - {"epochs"} | {"seed"}
+ELSEWHERE = Config().resumable() - {"epochs"} | {"seed"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def entry(run: Run) -> dict[str, Any]:
     if summary["test"] != run.metrics:
         raise UsageError(f"{run.workdir} was trained on after its {files.SUMMARY} was written")
     watched = [line for line in run.history if line["split"] == "validation"]
-    score = {"score": run.recipe.score(watched[-1])} if watched else {}
+    score = {"score": run.recipe.objective.score(watched[-1])} if watched else {}
     return {
         "metrics": run.metrics,
         "results": results or {},

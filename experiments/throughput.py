@@ -26,15 +26,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aejax import likelihoods, models, nets, objectives
+from aejax import likelihoods, models, nets
+from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.flops import matmul_flops, matmul_peak
-from aejax.runs.flags import one_line_errors, parse
+from aejax.objectives import Elbo, Reconstruction, make_loss
 from aejax.training.loop import make_source, train
 from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
 from aejax.training.step import make_train_step
+from aejax.types import LossFn
 
 if TYPE_CHECKING:
     from aejax.experiments.torch_baseline import TorchProcess
@@ -60,21 +62,20 @@ class Config:
     """Epochs to time, after one that is not counted; the median is shown."""
 
 
-def build(net: str) -> tuple[TrainState, objectives.LossFn, optax.GradientTransformation]:
+def build(net: str) -> tuple[TrainState, LossFn, optax.GradientTransformation]:
     """The network's state, its loss and Adam."""
-    if net == "mlp":
-        model = models.functions(models.VAE(*nets.mlp_pair(SHAPE, (500,)), latent_dim=20))
-        loss_fn = objectives.vae(model.apply, likelihoods.bernoulli_log_prob)
-    else:
-        if net == "conv":
-            network = models.Autoencoder(*nets.conv_pair(SHAPE, (32, 64)), latent_dim=32)
-        else:
-            network = models.Autoencoder(*nets.pooled_pair(SHAPE, (16, 8, 8), dense=False))
-        model = models.functions(network)
-        loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
+    p_x = likelihoods.bernoulli()
+    model = {
+        "mlp": lambda: models.vae(*nets.mlp_pair(SHAPE, (500,)), 20, p_x),
+        "conv": lambda: models.autoencoder(*nets.conv_pair(SHAPE, (32, 64)), p_x, 32),
+        "lesson": lambda: models.autoencoder(
+            *nets.pooled_pair(SHAPE, (16, 8, 8), dense=False), p_x
+        ),
+    }[net]()
+    loss_fn = make_loss(model, Elbo() if net == "mlp" else Reconstruction())
     optimizer = optax.adam(1e-3)
     init_key, key = jax.random.split(jax.random.key(0))
-    params = model.init(init_key, jnp.zeros((1, *SHAPE)))
+    params = model.init(init_key, {"x": jnp.zeros((1, *SHAPE))})["params"]
     return TrainState.create(params, optimizer, key), loss_fn, optimizer
 
 

@@ -13,28 +13,25 @@ Cost:      under a minute on two cores; with many samples as many times more
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import flax.linen as nn
-import optax
-from matplotlib.figure import Figure
 
-from aejax import figures, models, objectives
-from aejax.data.dataset import Dataset
+from aejax import models, objectives
+from aejax.cli.commands import main
+from aejax.models import Model
 from aejax.nets.priors import MixturePrior, VampPrior
-from aejax.runs import headlines
+from aejax.objectives import OBJECTIVES, Elbo, Objective
 from aejax.runs.architecture import ArchitectureConfig
-from aejax.runs.commands import main
+from aejax.runs.families import VaeConfig
 from aejax.runs.idle_flags import Conditions, With
-from aejax.runs.objectives import OBJECTIVES, Elbo, Objective, Training
-from aejax.runs.recipe import Recipe
-from aejax.runs.run import Run
-from aejax.streams import seed_stream
+from aejax.settings import setting
+from aejax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ArchitectureConfig):
+class Config(ArchitectureConfig, VaeConfig):
     """Train a variational autoencoder, or use a trained one (evaluate, encode, ...)."""
 
     name: ClassVar[str] = "vae"
@@ -50,86 +47,54 @@ class Config(ArchitectureConfig):
     """What is minimised."""
     prior: Literal["normal", "mixture", "vampprior"] = "normal"
     """p(z): N(0, I), a learned mixture of Gaussians, or one of the posteriors of learned images."""
+    components: int = setting(50, at_least=1)
+    """Components of the prior (--prior mixture or vampprior)."""
     dequantize: bool = False
     """Train and evaluate a density (--likelihood continuous_bernoulli, gaussian..., laplace) on
     pixels drawn uniformly within their levels: its bits can then be compared with those of
     categorical and logistic_mixture."""
-    components: int = 50
-    """Components of the prior (--prior mixture or vampprior)."""
 
-    def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
-        """Model, loss, optimiser and figures for images of `(H, W, C)`."""
-        encoder, decoder = self.nets(image_shape)
-        vae = models.VAE(encoder, decoder, self.latent_dim, self.p_z(image_shape))
-        likelihood, model = self.p_x(), models.functions(vae)
-        functions = models.latent_variable_model(vae, likelihood)
-        training = Training(self.steps(train_images), train_images, self.batch_size)
-        has_density = self.objective.has_kl and likelihood.normalised
+    def model(self, spec: Spec) -> Model:
+        """A VAE of these nets, prior and likelihood."""
+        prior = self.prior_net(spec["x"].shape)
+        return models.vae(*self.nets(spec), self.latent_dim, self.p_x(), prior)
+
+    def criterion(self, spec: Spec) -> Objective:
+        """The objective, of pixels drawn within their levels if asked."""
+        return objectives.dequantized(self.objective) if self.dequantize else self.objective
+
+    def check(self) -> None:
+        """Raises a `ValueError` for a prior or a likelihood that does not suit the others."""
+        likelihood = self.p_x()
         if self.dequantize and (likelihood.binary or likelihood.levels):
             raise ValueError(
                 f"--dequantize is for densities, and --likelihood {self.likelihood} is none: leave "
                 "it out, or give --likelihood continuous_bernoulli"
             )
-        loss_fn = self.objective.loss(functions, training)
-        return Recipe(
-            init=model.init,
-            loss_fn=objectives.dequantized(loss_fn) if self.dequantize else loss_fn,
-            optimizer=optax.adam(self.learning_rate),
-            encode=lambda params, x: model.encode(params, x).mean,
-            decode=lambda params, z: likelihood.mean(model.decode(params, z)),
-            sample_prior=lambda params, key, n: functions.prior(params).samples(key, n),
-            figures=pictures,
-            headline=headlines.elbo if self.objective.has_kl else headlines.wae,
-            score=self.objective.score,
-            extra=self.objective.extra(),
-            latent_variable_model=functions if has_density else None,
-            dequantized=self.dequantize,
-        )
-
-    def resumable(self) -> frozenset[str]:
-        """Not the epochs, where the objective's schedule is drawn over all of them."""
-        return super().resumable() - ({"epochs"} if self.objective.by_length else set())
-
-    def p_z(self, image_shape: tuple[int, int, int]) -> nn.Module | None:
-        """The prior's module, or None for N(0, I).
-
-        Raises:
-            ValueError: if the objective takes no other prior than N(0, I).
-        """
-        if self.prior == "normal":
-            return None
-        if not self.objective.any_prior:
+        if self.prior != "normal" and not self.objective.any_prior:
             takers = [name for name, kind in OBJECTIVES.items() if kind.any_prior]
             raise ValueError(
                 f"--objective {self.objective.name} has N(0, I) in its KL: with --prior "
                 f"{self.prior} give one of {', '.join(takers)}"
             )
-        if self.components < 1:
-            raise ValueError(f"--components {self.components} is not positive")
+
+    @property
+    def dequantized(self) -> bool:  # type: ignore[override]
+        """Whether the loss draws the pixels anew within their levels."""
+        return self.dequantize
+
+    def by_length(self) -> bool:
+        """Also where the objective's schedule is drawn over the whole training."""
+        return super().by_length() or self.objective.by_length
+
+    def prior_net(self, shape: tuple[int, ...]) -> nn.Module | None:
+        """The prior's module for x of that shape, or None for N(0, I)."""
         modules = {
+            "normal": lambda: None,
             "mixture": lambda: MixturePrior(self.components, self.latent_dim),
-            "vampprior": lambda: VampPrior(self.components, image_shape),
+            "vampprior": lambda: VampPrior(self.components, shape),
         }
         return modules[self.prior]()
-
-
-def pictures(run: Run, test: Dataset) -> Iterator[tuple[str, Figure]]:
-    """The figures that a run leaves."""
-    images = figures.first_of_each_class(test, 20)
-    yield "reconstructions", figures.reconstructions(images, run.reconstruct(images))
-    yield "samples", figures.image_grid(run.sample(seed_stream(run.config.seed, "pictures"), 100))
-    codes = run.encode(test["x"][:10_000])
-    yield "latent", figures.latent_scatter(codes, test.labels[:10_000], test.label_names)
-    if codes.shape[1] == 2:
-        yield "manifold", figures.manifold(run.decode)
-    if run.history:
-        yield (
-            "curves",
-            figures.curves(
-                run.history,
-                [name for name in ("loss", "reconstruction", "kl", "mmd") if name in run.metrics],
-            ),
-        )
 
 
 if __name__ == "__main__":

@@ -16,14 +16,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import figures
+from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset
-from aejax.data.tfds import load_dataset
+from aejax.data.load import load_dataset
 from aejax.errors import UsageError
 from aejax.evaluation.reconstruction import quality
 from aejax.experiments import denoising
 from aejax.runs import directory as files
-from aejax.runs.flags import one_line_errors, parse
-from aejax.runs.run import Run, load_run
+from aejax.runs.opening import load_run
+from aejax.runs.run import Run
 
 Table = dict[str, dict[str, list[float]]]
 METRICS = ("psnr", "ssim")

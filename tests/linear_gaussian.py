@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from aejax.generative import LatentVariableModel
 from aejax.latents import LOG_2PI, DiagonalGaussian, standard_normal
 from aejax.likelihoods import Likelihood
+from aejax.models import Model
+from aejax.models.decoding import log_prob
 
 
 class LinearGaussian:
@@ -26,13 +27,31 @@ class LinearGaussian:
         self.params = {"w": jnp.float32(self.w), "b": jnp.float32(self.b)}
 
     @property
+    def variables(self):
+        return {"params": self.params}
+
+    @property
     def model(self):
-        return LatentVariableModel(
-            encode=self.encode,
-            decode=lambda params, z: z @ params["w"].T + params["b"][None],
-            likelihood=Likelihood(self.log_prob, lambda mean: mean, self.sample),
-            prior=lambda params: standard_normal((self.latent,)),
+        likelihood = Likelihood(self.log_prob, lambda mean: mean, self.sample)
+
+        def decode(variables, z, batch=None):
+            return self.decode(variables["params"], z)
+
+        def log_likelihood(variables, batch, z):
+            return log_prob(likelihood, lambda z: decode(variables, z), batch["x"], z)
+
+        return Model(
+            init=lambda key, batch: self.variables,
+            posterior=lambda variables, batch: self.encode(variables["params"], batch["x"]),
+            prior=lambda variables, batch=None: standard_normal((self.latent,)),
+            log_likelihood=log_likelihood,
+            decode=decode,
+            draw=lambda variables, key, z, batch=None: self.sample(key, decode(variables, z)),
+            likelihood=likelihood,
         )
+
+    def decode(self, params, z):
+        return z @ params["w"].T + params["b"][None]
 
     def encode(self, params, x):
         variance = 1 / (1 + jnp.sum(params["w"] ** 2, axis=0) / self.sigma**2)

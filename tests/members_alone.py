@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aejax import likelihoods, models, nets, objectives
+from aejax import likelihoods, models, nets
 from aejax.data.dataset import Dataset
-from aejax.training.loop import fit
+from aejax.objectives import Elbo, make_loss
+from aejax.settings import with_values
+from aejax.training.fit import fit
 from aejax.training.members import stack_states
 from aejax.training.population import fit_population
 from aejax.training.state import TrainState
 
 SHAPE = (12, 12, 1)
-MODEL = models.functions(models.VAE(*nets.mlp_pair(SHAPE, (64,)), 4))
 USUAL = {"rate": 1e-3, "beta": 1.0, "decay": 0.01, "sigma": 0.2}
 SWEPT = {
     "seeds alone": {},
@@ -27,11 +28,14 @@ SWEPT = {
 }
 
 
+def model(own):
+    return models.vae(*nets.mlp_pair(SHAPE, (64,)), 4, likelihoods.gaussian(own["sigma"]))
+
+
 def member(own):
     own = USUAL | own
     decay = optax.add_decayed_weights(-own["rate"] * own["decay"])
-    log_prob = likelihoods.gaussian(own["sigma"]).log_prob
-    loss_fn = objectives.vae(MODEL.apply, log_prob, beta=own["beta"])
+    loss_fn = make_loss(model(own), with_values(Elbo(), beta=own["beta"]))
     return loss_fn, optax.chain(optax.adam(own["rate"]), decay)
 
 
@@ -39,7 +43,7 @@ def states():
     optimizer = member({})[1]
     for seed in range(2):
         init_key, key = jax.random.split(jax.random.key(seed))
-        params = MODEL.init(init_key, jnp.zeros((1, *SHAPE)))
+        params = model(USUAL).init(init_key, {"x": jnp.zeros((1, *SHAPE))})["params"]
         yield TrainState.create(params, optimizer, key)
 
 

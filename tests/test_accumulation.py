@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from aejax import likelihoods, objectives
-from aejax.models import Autoencoder
+from aejax import models, objectives
+from aejax.likelihoods import bernoulli
 from aejax.nets import mlp_pair
 from aejax.training.sharding import data_mesh, replicated, split_over_batch
 from aejax.training.state import TrainState
@@ -18,11 +18,11 @@ SHAPE = (4, 4, 1)
 
 
 def problem(hidden=(6,)):
-    model = Autoencoder(*mlp_pair(SHAPE, hidden), 2)
+    model = models.autoencoder(*mlp_pair(SHAPE, hidden), bernoulli(), 2)
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(16, *SHAPE)))
-    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})["params"]
     params = jax.tree.map(lambda leaf: leaf.astype(x.dtype), params)
-    loss_fn = objectives.autoencoder(model.apply, likelihoods.bernoulli_log_prob)
+    loss_fn = objectives.make_loss(model, objectives.Reconstruction())
     return loss_fn, params, {"x": x}
 
 

@@ -1,5 +1,6 @@
 """Annealed importance sampling and its reverse on a linear Gaussian model, against exact log p."""
 
+import dataclasses
 from functools import partial
 
 import chex
@@ -27,9 +28,13 @@ def prior(x):
     return standard_normal((len(x), 2))
 
 
+def prior_of(batch):
+    return prior(batch["x"])
+
+
 def annealed(linear, x, initial, *, chains=16, betas, seed=0):
     run = jax.jit(partial(annealed_importance, linear.model, chains=chains, leapfrog_steps=5))
-    return run(linear.params, x, initial, jax.random.key(seed), betas=betas)
+    return run(linear.variables, {"x": x}, initial, jax.random.key(seed), betas=betas)
 
 
 def assert_mean_is_one(ratios):
@@ -39,8 +44,15 @@ def assert_mean_is_one(ratios):
     assert found.error < 0.1
 
 
-@pytest.mark.parametrize("start", ["prior", "posterior"])
-@pytest.mark.parametrize("schedule", [linear_schedule, sigmoidal_schedule])
+@pytest.mark.parametrize(
+    ("schedule", "start"),
+    [
+        (linear_schedule, "prior"),
+        (sigmoidal_schedule, "posterior"),
+        pytest.param(linear_schedule, "posterior", marks=pytest.mark.slow),
+        pytest.param(sigmoidal_schedule, "prior", marks=pytest.mark.slow),
+    ],
+)
 def test_weights_over_p_are_one_on_average(start, schedule):
     """Without bias at any length: 20 temperatures, few enough for weights far from equal."""
     linear = LinearGaussian(inflation=1.6)
@@ -53,6 +65,7 @@ def test_weights_over_p_are_one_on_average(start, schedule):
     assert_mean_is_one(np.exp(errors))
 
 
+@pytest.mark.slow
 def test_many_temperatures_close_on_log_p():
     linear = LinearGaussian()
     x = linear.data(20)
@@ -70,7 +83,7 @@ def test_step_sizes_accept_the_target_and_suit_the_temperature():
     found = annealed(linear, x, prior(x), betas=linear_schedule(200))
     chex.assert_shape(found.acceptance, (200, 20))
     assert abs(float(found.acceptance[50:].mean()) - 0.65) < 0.1
-    path = path_to_joint(linear.model, linear.params, x, prior(x))
+    path = path_to_joint(linear.model, linear.variables, {"x": x}, prior(x))
     tune = jax.jit(partial(tuned_step_sizes, path=path, leapfrog_steps=3))
     sizes = tune(jax.random.key(0), prior(x), betas=linear_schedule(200))
     assert float(sizes[:5].mean()) > 3 * float(sizes[-5:].mean())
@@ -91,7 +104,7 @@ def test_the_last_draws_are_of_the_posterior():
 def test_the_reverse_from_posterior_draws_estimates_one_over_p():
     linear = LinearGaussian()
     x = linear.data(200)
-    path = path_to_joint(linear.model, linear.params, x, prior(x))
+    path = path_to_joint(linear.model, linear.variables, {"x": x}, prior(x))
     z = linear.encode(linear.params, x).samples(jax.random.key(0), 8)
     betas = linear_schedule(20)
     sizes = jnp.full((21, 200), 0.5)
@@ -100,21 +113,20 @@ def test_the_reverse_from_posterior_draws_estimates_one_over_p():
     assert_mean_is_one(np.exp(found.log_weights + linear.log_marginal(x)[None]))
 
 
-@pytest.mark.parametrize("start", ["prior", "posterior"])
+@pytest.mark.parametrize("start", [pytest.param("prior", marks=pytest.mark.slow), "posterior"])
 def test_both_ways_bracket_log_p(start):
     """On average over images; x is drawn beforehand, to know log p(x)."""
     linear = LinearGaussian(inflation=1.6)
     z_key, sample_key, key = jax.random.split(jax.random.key(0), 3)
     z = jax.random.normal(z_key, (200, 2))
-    x = linear.sample(sample_key, linear.model.decode(linear.params, z))
+    x = linear.sample(sample_key, linear.decode(linear.params, z))
     exact = linear.log_marginal(x)
-    of_x = linear.model._replace(
-        likelihood=linear.model.likelihood._replace(sample=lambda key, outputs: x)
-    )
-    initial = prior if start == "prior" else partial(linear.encode, linear.params)
+    of_x = dataclasses.replace(linear.model, draw=lambda variables, key, z: x)
+    posterior = partial(linear.model.posterior, linear.variables)
+    initial = prior_of if start == "prior" else posterior
     bounds = jax.jit(
         lambda key, betas: bidirectional_bounds(
-            of_x, linear.params, z, initial, key, chains=4, betas=betas
+            of_x, linear.variables, z, initial, key, chains=4, betas=betas
         )
     )
     short, long = (bounds(k, linear_schedule(n)) for k, n in zip(split(key), (2, 40), strict=True))
@@ -130,13 +142,14 @@ def split(key):
     return tuple(jax.random.split(key))
 
 
+@pytest.mark.slow
 def test_both_ways_on_data_of_the_models_own_sampler():
     """Without knowing log p(x): the bounds of a long run agree."""
     linear = LinearGaussian()
     z_key, key = jax.random.split(jax.random.key(5))
     z = jax.random.normal(z_key, (20, 2))
-    bounds = jax.jit(partial(bidirectional_bounds, linear.model, initial=prior, chains=8))
-    found = bounds(linear.params, z=z, key=key, betas=sigmoidal_schedule(200))
+    bounds = jax.jit(partial(bidirectional_bounds, linear.model, initial=prior_of, chains=8))
+    found = bounds(linear.variables, z=z, key=key, betas=sigmoidal_schedule(200))
     assert float(jnp.abs(found.gap).mean()) < 0.25
     assert abs(mean_and_error(found.lower).mean - linear.log_marginal(linear.data(500)).mean()) < 1
 

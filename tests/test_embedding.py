@@ -20,13 +20,20 @@ from aejax.runs import seed_table
 
 
 def test_a_models_codes_and_reconstructions(images):
-    stub = models.ModelFunctions(
+    def decode(variables, z, batch=None):
+        return jax.nn.sigmoid(z.reshape(-1, 8, 8, 1) / variables["scale"])
+
+    stub = models.Model(
         init=None,
-        apply=None,
-        encode=lambda params, x: x.reshape(len(x), -1) * params,
-        decode=lambda params, z: z.reshape(-1, 8, 8, 1) / params,  # the image itself as logits
+        posterior=lambda variables, batch: models.Point(
+            batch["x"].reshape(len(batch["x"]), -1) * variables["scale"]
+        ),
+        prior=None,
+        log_likelihood=None,
+        decode=decode,
+        draw=None,
     )
-    codes, test_codes, restored = by_model((stub, 2.0), lambda code: code[:, :64], images, images)
+    codes, test_codes, restored = by_model((stub, {"scale": 2.0}), images, images)
     pixels = images["x"] / 255
     np.testing.assert_allclose(codes, 2 * pixels.reshape(37, 64), rtol=1e-5)
     np.testing.assert_array_equal(codes, test_codes)

@@ -34,11 +34,12 @@ def test_a_script_trains_and_leaves_its_figures(start, script, flags, figures):
     assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] > 0
 
 
+@pytest.mark.slow
 def test_an_opened_run_is_found_by_its_name():
     import aejax
     from aejax.experiments import autoencoder
 
-    aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000))
+    aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000, devices=1))
     opened = aejax.load_run("r")
     assert type(opened.config).__name__ == "Config"
     assert opened.config.name == "autoencoder"
@@ -46,6 +47,7 @@ def test_an_opened_run_is_found_by_its_name():
         opened.sample(None, 3)
 
 
+@pytest.mark.slow
 def test_fashion_mnist_trains_from_its_data_dir(start, fashion_mnist_dir):
     flags = ["--dataset", "fashion_mnist", "--data-dir", fashion_mnist_dir, "--epochs", "1"]
     done = start("vae.py", *flags, "--hidden", "64", "--batch-size", "500", "--workdir", "r")
@@ -67,7 +69,8 @@ def test_a_wrong_flag_is_one_line(start):
     assert done.stderr.startswith("vae.py: error: Unrecognized options")
 
 
-@pytest.mark.parametrize("net", ["mlp", pytest.param("lesson", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("net", ["mlp", "lesson"])
+@pytest.mark.slow
 def test_throughput_prints_its_ratio(start, net):
     done = start("throughput.py", "--net", net, "--images", "500", "--epochs", "1")
     assert done.returncode == 0, done.stderr
@@ -75,6 +78,7 @@ def test_throughput_prints_its_ratio(start, net):
     assert "resident / stream" in done.stdout
 
 
+@pytest.mark.slow
 def test_scaling_leaves_its_table_and_picture(start):
     flags = ("--members", "1", "2", "--images", "256", "--repeats", "1", "--workdir", "s")
     done = start("scaling.py", *flags)

@@ -11,12 +11,12 @@ import optax
 import pytest
 
 import aejax
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.errors import DivergedError
 from aejax.experiments import autoencoder
-from aejax.runs.commands import main
+from aejax.training.fit import fit
 from aejax.training.health import is_finite
-from aejax.training.loop import fit
 from aejax.training.members import stack_states
 from aejax.training.population import fit_population
 from aejax.training.state import TrainState
@@ -87,9 +87,8 @@ def test_a_members_last_update_is_looked_at():
 class Spoilt(autoencoder.Config):
     """An autoencoder whose 16th update is NaN: the last of two epochs."""
 
-    def build(self, image_shape):
-        recipe = super().build(image_shape)
-        return dataclasses.replace(recipe, optimizer=spoilt_at(16, recipe.optimizer))
+    def optimizer(self, steps_per_epoch):
+        return spoilt_at(16, super().optimizer(steps_per_epoch))
 
 
 def test_a_runs_last_update_is_no_checkpoint_and_no_success(capsys):

@@ -9,14 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from specs import recipe_of
 
+from aejax.cli.commands import _check_drawing, _Evaluate
+from aejax.cli.flags import parse
 from aejax.errors import UsageError
 from aejax.experiments import adversarial, autoencoder, vae
-from aejax.runs.commands import _check_drawing, _Evaluate
+from aejax.populations.members import members
 from aejax.runs.config import Config, check_config, check_resumable, to_json
-from aejax.runs.flags import parse
 from aejax.runs.idle_flags import check_idle, idle
-from aejax.runs.members import members
 
 NETS = ["vae", "autoencoder", "conditional_vae"]
 IDLE = [
@@ -169,7 +170,8 @@ def test_an_evaluation_refuses_what_it_would_not_use(given, said):
 def opened(module, image_shape=(8, 8, 1)):
     """What an evaluation's check looks at of a run."""
     config = module.Config()
-    return SimpleNamespace(config=config, recipe=config.build_for(image_shape, 1000))
+    recipe = recipe_of(config, image_shape, 1000)
+    return SimpleNamespace(config=config, recipe=recipe, variables={})
 
 
 PLAIN, ANY_VAE = autoencoder, vae

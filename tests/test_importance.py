@@ -1,5 +1,6 @@
 """Importance sampling on a linear Gaussian model, against its exact log p(x)."""
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -10,15 +11,17 @@ import numpy as np
 import pytest
 from linear_gaussian import LinearGaussian
 
+from aejax import models, nets
 from aejax.divergences import gaussian_kl_between
 from aejax.evaluation.chunks import ChunkSizes, chunk_sizes, row_bytes, rows_within
 from aejax.evaluation.importance import Running, importance_estimate, sample_bytes
 from aejax.evaluation.mean import mean_and_error
+from aejax.likelihoods import bernoulli
 
 
 def estimate(linear, x, samples, memory=None, seed=0):
     function = partial(importance_estimate, linear.model, samples=samples, memory=memory)
-    return jax.jit(function)(linear.params, x, jax.random.key(seed))
+    return jax.jit(function)(linear.variables, {"x": x}, jax.random.key(seed))
 
 
 def test_the_exact_posterior_needs_one_sample():
@@ -51,12 +54,24 @@ def test_the_elbo_is_log_p_less_the_kl():
     assert abs(found.mean) < 4 * found.error
 
 
+def test_a_flax_vae_is_estimated_as_its_plain_functions_are():
+    model = models.vae(*nets.mlp_pair((4, 4, 1), (6,)), 2, bernoulli())
+    batch = {"x": jnp.asarray(np.random.default_rng(0).uniform(size=(3, 4, 4, 1)), jnp.float32)}
+    variables = model.init(jax.random.key(0), batch)
+    found, expected = (
+        jax.jit(partial(importance_estimate, m, samples=5))(variables, batch, jax.random.key(1))
+        for m in (model, dataclasses.replace(model, module=None))
+    )
+    chex.assert_shape(list(found), (3,))
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+
+
 def test_chunks_do_not_change_the_estimates():
     """7 images and 10 samples, which no chunk divides."""
     linear = LinearGaussian(inflation=1.6)
     x = linear.data(7)
     whole = estimate(linear, x, samples=10, memory=1e9)
-    one_row = sample_bytes(linear.model, linear.params, x[:1])
+    one_row = sample_bytes(linear.model, linear.variables, {"x": x})
     for rows in (3, 23):
         chex.assert_trees_all_close(estimate(linear, x, 10, rows * one_row), whole, rtol=1e-5)
 
@@ -79,15 +94,18 @@ def test_images_are_drawn_apart():
     assert len(set(np.asarray(estimate(linear, x, samples=2).elbo).tolist())) == 3
 
 
+class Sorted(LinearGaussian):
+    def decode(self, params, z):
+        return jnp.sort(super().decode(params, z), axis=-1)
+
+
 @pytest.mark.parametrize("memory", [2e6, 2e7])
 def test_the_compiled_program_keeps_to_the_memory(memory):
     """With sorted outputs, which XLA's CPU backend cannot fuse away."""
-    linear = LinearGaussian(latent=10, observed=1000)
-    decode = linear.model.decode
-    model = linear.model._replace(decode=lambda *a: jnp.sort(decode(*a), axis=-1))
-    function = partial(importance_estimate, model, samples=100_000, memory=memory)
-    key, x = jax.random.key(0), linear.data(2)
-    compiled = jax.jit(function).lower(linear.params, x, key).compile()
+    linear = Sorted(latent=10, observed=1000)
+    function = partial(importance_estimate, linear.model, samples=100_000, memory=memory)
+    key, batch = jax.random.key(0), {"x": linear.data(2)}
+    compiled = jax.jit(function).lower(linear.variables, batch, key).compile()
     numbers = 4 * 100_000  # the samples', beside the chunk
     used = compiled.memory_analysis().temp_size_in_bytes - numbers
     assert memory / 20 < used < memory

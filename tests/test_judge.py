@@ -8,7 +8,7 @@ import aejax
 from aejax.data.dataset import Dataset
 from aejax.evaluation.controls import controls, pairs
 from aejax.evaluation.coverage import coverage, diversity
-from aejax.evaluation.judge import fit_judge
+from aejax.judging.judge import fit_judge
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_a_missing_run_is_one_line_that_says_how_to_make_it(start):
 
 
 def test_what_cannot_be_looked_at_is_one_line():
-    aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000))
+    aejax.run(autoencoder.Config(workdir="r", epochs=1, hidden=(8,), batch_size=1000, devices=1))
     with pytest.raises(aejax.UsageError, match="--run r is of autoencoder.py, which has no prior"):
         opened(Arguments(run=("r",)))
     with pytest.raises(aejax.UsageError, match="--count 1 is less than 2"):

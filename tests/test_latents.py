@@ -43,6 +43,34 @@ def test_log_prob_keeps_every_leading_axis(gaussian):
     chex.assert_shape(standard_normal((3,)).log_prob(jnp.ones(3)), ())
 
 
+def test_log_prob_of_several_draws_is_that_of_each(gaussian):
+    q = DiagonalGaussian(*map(jnp.asarray, gaussian))
+    z = q.samples(jax.random.key(0), 4)
+    chex.assert_shape(z, (4, 5, 3))
+    expected = stats.norm.logpdf(z, gaussian[0], np.exp(gaussian[1])).sum(-1)
+    np.testing.assert_allclose(q.log_prob(z), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 3)])
+def test_the_kl_to_any_gaussian_is_the_closed_form(gaussian, shape):
+    rng = np.random.default_rng(2)
+    mean, log_sigma = gaussian
+    prior_mean, prior_log_sigma = rng.normal(size=shape), 0.5 * rng.normal(size=shape)
+    q = DiagonalGaussian(jnp.asarray(mean), jnp.asarray(log_sigma))
+    prior = DiagonalGaussian(jnp.asarray(prior_mean), jnp.asarray(prior_log_sigma))
+    ratio = np.exp(2 * (log_sigma - prior_log_sigma))
+    apart = (mean - prior_mean) ** 2 / np.exp(2 * prior_log_sigma)
+    expected = 0.5 * (ratio + apart - 1 - np.log(ratio))
+    np.testing.assert_allclose(q.kl_per_dimension(prior), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(q.kl(prior), expected.sum(axis=-1), rtol=1e-4)
+
+
+def test_a_kl_that_is_not_closed_is_one_line(gaussian):
+    q = DiagonalGaussian(*map(jnp.asarray, gaussian))
+    with pytest.raises(ValueError, match=r"the KL to a GaussianMixture is not closed: .* sampled"):
+        q.kl(gaussian_ring())
+
+
 def test_density_integrates_to_one_in_two_dimensions():
     q = DiagonalGaussian(jnp.array([0.3, -1.0]), jnp.log(jnp.array([0.5, 1.5])))
     grid = jnp.linspace(-14, 14, 801)
@@ -166,7 +194,7 @@ def test_draws_of_the_ring_follow_its_density():
     """Counts in squares of the plane against the density integrated over them."""
     ring, n = gaussian_ring(), 40_000
     edges = np.linspace(-8, 8, 17)
-    counts, _, _ = np.histogram2d(*np.asarray(ring.sample(jax.random.key(0), n)).T, bins=edges)
+    counts, _, _ = np.histogram2d(*np.asarray(ring.samples(jax.random.key(0), n)).T, bins=edges)
     centres = np.linspace(-8, 8, 16 * 20, endpoint=False) + 8 / (16 * 20)
     z = np.stack(np.meshgrid(centres, centres, indexing="ij"), axis=-1).reshape(-1, 2)
     density = np.exp(np.asarray(ring.log_prob(jnp.asarray(z, jnp.float32))))
@@ -188,7 +216,7 @@ def test_the_ring_is_longer_outwards():
 
 def test_a_mixture_is_a_pytree_and_a_key_fixes_its_draws(mixture):
     assert len(jax.tree.leaves(mixture)) == 2
-    draws = [mixture.sample(jax.random.key(seed), 5) for seed in (0, 0, 1)]
+    draws = [mixture.samples(jax.random.key(seed), 5) for seed in (0, 0, 1)]
     chex.assert_shape(draws, (5, 3))
     chex.assert_trees_all_equal(draws[0], draws[1])
     assert np.all(draws[0] != draws[2])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -5,15 +7,16 @@ import numpy as np
 import optax
 import pytest
 
-from aejax import UsageError, fit, objectives
+from aejax import UsageError, fit, models, objectives
 from aejax.data import stream as stream_module
 from aejax.data.resident import gather_batch
+from aejax.data.stream import Stream
 from aejax.errors import DivergedError
-from aejax.likelihoods import bernoulli_log_prob
-from aejax.models import VAE
+from aejax.likelihoods import bernoulli
 from aejax.nets import mlp_pair
-from aejax.training.compiled import epoch_order
-from aejax.training.loop import make_evaluate, make_source, train
+from aejax.training import compiled, loop
+from aejax.training.compiled import epoch_order, layout
+from aejax.training.loop import make_evaluate, make_source, metric_totals, train
 from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState, evaluation_key
 from aejax.training.step import make_eval_step, make_train_step
@@ -23,13 +26,11 @@ OPTIMIZER = optax.adam(1e-3)
 
 @pytest.fixture(scope="module")
 def vae():
-    encoder, decoder = mlp_pair((8, 8, 1), (16,))
-    model = VAE(encoder, decoder, 2)
-    init_key, noise_key, key = jax.random.split(jax.random.key(0), 3)
-    params = model.init(init_key, jnp.zeros((1, 8, 8, 1)), noise_key)["params"]
-    return TrainState.create(params, OPTIMIZER, key), objectives.vae(
-        model.apply, bernoulli_log_prob
-    )
+    model = models.vae(*mlp_pair((8, 8, 1), (16,)), 2, bernoulli())
+    init_key, key = jax.random.split(jax.random.key(0))
+    params = model.init(init_key, {"x": jnp.zeros((1, 8, 8, 1))})["params"]
+    loss_fn = objectives.make_loss(model, objectives.Elbo())
+    return TrainState.create(params, OPTIMIZER, key), loss_fn
 
 
 def by_hand(state, loss_fn, images, epochs, batch_size):
@@ -153,6 +154,69 @@ def test_bad_batch_sizes_are_explained(vae, images, batch_size, devices, message
     state, loss_fn = vae
     with pytest.raises(UsageError, match=message):
         fit(state, loss_fn, OPTIMIZER, images, epochs=1, batch_size=batch_size, devices=devices)
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_a_gpus_loop_gives_the_bits_of_a_cpus(vae, images, diverges, monkeypatch):
+    """Blocks of a known length, the last of which is not whole, and everything small packed."""
+    state, loss_fn = vae
+    state = dataclasses.replace(state, ema=state.params, extra={"seen": jnp.zeros((), jnp.int32)})
+
+    def loss(params, extra, batch, key, step):
+        value, (metrics, _) = loss_fn(params, {}, batch, key, step)
+        bad = jnp.where((step == 6) & diverges, jnp.nan, 1.0)
+        return value * bad, (metrics | {"loss": value * bad}, {"seen": extra["seen"] + 1})
+
+    step, mesh = make_train_step(loss, OPTIMIZER), data_mesh(1)
+    place = layout(step, state, mesh)
+    totals = metric_totals(step, state, images.spec, 4)
+    arrays = next(
+        make_source(images, mesh, stream=True).segments(
+            epoch_order(state.key, 0, 37, 4), 0, lambda: 9
+        )
+    ).arrays
+    ends = []
+    for on_cpu in (True, False):
+        monkeypatch.setattr(compiled, "on_cpu", lambda mesh, on_cpu=on_cpu: on_cpu)
+        monkeypatch.setattr(compiled, "_BLOCK", 5)
+        segment = compiled.make_train_segment(step, Stream.take, mesh)
+        carry = jax.device_put(jax.tree.map(jnp.copy, (state, totals)), place)
+        for first, last in ((0, 0), (0, 2), (2, 9)):
+            carry = segment(*carry, (), arrays, first, last)
+        ends.append(carry)
+    assert int(ends[0][0].step) == (7 if diverges else 9)
+    chex.assert_trees_all_equal(*(dataclasses.replace(end[0], key=None) for end in ends))
+    chex.assert_trees_all_equal(ends[0][1], ends[1][1])
+
+
+def test_a_step_is_told_that_it_trains(vae, images):
+    """By a Python bool, also in the parts of an accumulated batch."""
+    seen = []
+
+    def loss_fn(params, extra, batch, key, step):
+        seen.append(batch["train"])
+        loss = jnp.sum(params["w"] ** 2) + (0.0 if batch["train"] else 1.0)
+        return loss, ({"loss": loss}, extra)
+
+    state = TrainState.create({"w": jnp.ones(2)}, OPTIMIZER, jax.random.key(0))
+    batch = {"x": jnp.zeros((4, 2, 2, 1))}
+    for parts in (1, 2):
+        jax.jit(make_train_step(loss_fn, OPTIMIZER, accumulate=parts))(state, batch)
+    assert float(make_eval_step(loss_fn)(state, batch)["loss"]) == 3.0
+    assert set(seen[:-1]) == {True}
+    assert seen[-1] is False
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"),
+    [(0.01, 50), (0.1, 8), (0.4, 8), (1.0, 4), (10.0, 1)],
+)
+def test_a_call_has_few_steps_only_where_they_are_slow(seconds, steps):
+    pace = loop._Pace()
+    for _ in range(3):
+        pace.adapt(pace(), seconds * pace())
+    assert pace() == steps
+    assert loop._Pace(block=7, steps=steps)() % 7 == 0
 
 
 def test_compiles_once_however_the_epochs_are_cut(vae, images):

@@ -8,7 +8,7 @@ import pytest
 from jax.test_util import check_grads
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from aejax.metrics import active_units, bits_per_dim, psnr, squared_error_per_pixel, ssim
+from aejax.metrics import bits_per_dim, psnr, squared_error_per_pixel, ssim
 
 PER_IMAGE = [squared_error_per_pixel, psnr, ssim]
 
@@ -111,17 +111,6 @@ def test_ssim_needs_room_for_its_window(side):
     x = jnp.zeros((1, *side, 1))
     with pytest.raises(ValueError, match=rf"images of {side[0]}x{side[1]} .* 11x11"):
         ssim(x, x)
-
-
-def test_active_units_counts_variances_over_the_threshold():
-    spread = np.sqrt([0.0, 0.009, 0.011, 4.0])
-    codes = jnp.asarray(np.tile([[-1.0], [1.0]], (50, 1)) * spread + 7, jnp.float32)
-    count = active_units(codes)
-    chex.assert_shape(count, ())
-    assert count == 2
-    assert jax.jit(active_units)(codes) == 2
-    assert active_units(codes, threshold=1.0) == 1
-    assert active_units(codes, threshold=-1.0) == 4
 
 
 def test_bits_per_dim():

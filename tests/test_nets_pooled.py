@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from aejax import models, nets
+from aejax.likelihoods import bernoulli
 
 
 def size(params):
@@ -13,20 +14,21 @@ def size(params):
 
 
 def test_the_keras_blogs_parameters_and_code():
-    model = models.functions(models.Autoencoder(*nets.pooled_pair((28, 28, 1), dense=False)))
-    x = jnp.zeros((2, 28, 28, 1))
-    params = jax.eval_shape(model.init, jax.random.key(0), x)
-    assert size(params) == 4385
-    chex.assert_shape(jax.eval_shape(model.encode, params, x), (2, 4 * 4 * 8))
-    chex.assert_shape(jax.eval_shape(model.apply, {"params": params}, x), (2, 28, 28, 1))
+    model = models.autoencoder(*nets.pooled_pair((28, 28, 1), dense=False), bernoulli())
+    batch = {"x": jnp.zeros((2, 28, 28, 1))}
+    variables = jax.eval_shape(model.init, jax.random.key(0), batch)
+    assert size(variables) == 4385
+    code = jax.eval_shape(model.posterior, variables, batch).mean
+    chex.assert_shape(code, (2, 4 * 4 * 8))
+    chex.assert_shape(jax.eval_shape(model.decode, variables, code), (2, 28, 28, 1))
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 64, 3), (28, 32, 3), (16, 8, 1)])
 def test_sides_come_back(shape):
-    model = models.functions(models.Autoencoder(*nets.pooled_pair(shape, (6, 5, 4)), latent_dim=2))
-    x = jnp.zeros((2, *shape))
-    params = jax.eval_shape(model.init, jax.random.key(0), x)
-    chex.assert_shape(jax.eval_shape(model.apply, {"params": params}, x), (2, *shape))
+    model = models.autoencoder(*nets.pooled_pair(shape, (6, 5, 4)), bernoulli(), latent_dim=2)
+    variables = jax.eval_shape(model.init, jax.random.key(0), {"x": jnp.zeros((2, *shape))})
+    restored = jax.eval_shape(model.decode, variables, jnp.zeros((2, 2)))
+    chex.assert_shape(restored, (2, *shape))
 
 
 def test_sides_that_cannot_come_back_raise():

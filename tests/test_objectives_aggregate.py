@@ -1,5 +1,6 @@
 """q(z) from a minibatch against all minibatches, and the objectives that charge it."""
 
+import dataclasses
 import itertools
 
 import chex
@@ -11,10 +12,12 @@ import pytest
 from linear_gaussian import LinearGaussian
 from scipy import stats
 
-from aejax import likelihoods, objectives
+from aejax import likelihoods
 from aejax.aggregate_posterior import aggregate_log_probs
 from aejax.data.dataset import Dataset
 from aejax.latents import DiagonalGaussian, standard_normal
+from aejax.models.decoding import log_prob
+from aejax.objectives import BetaTcVae, InfoVae, Training, WaeMmd, make_loss
 from aejax.training.loop import make_evaluate, make_source
 from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
@@ -88,14 +91,15 @@ def evaluate(loss_fn, linear, batch):
 def test_the_tc_vaes_parts_sum_to_the_kl():
     linear = LinearGaussian(inflation=1.3)
     batch = {"x": linear.data(40)}
-    loss_fn = objectives.beta_tcvae(linear.model, beta=4.0, images=1000)
+    training = Training(1, 1000, 40)
+    loss_fn = make_loss(linear.model, BetaTcVae(beta=4.0).during(training))
     loss, (m, _) = jax.jit(lambda b: evaluate(loss_fn, linear, b))(batch)
     whole = m["mutual_information"] + m["total_correlation"] + m["dimension_kl"]
     np.testing.assert_allclose(whole, m["kl"], rtol=1e-5)
     expected = m["reconstruction"] + m["kl"] + 3 * m["total_correlation"]
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     plain, (m, _) = evaluate(
-        objectives.beta_tcvae(linear.model, beta=1.0, images=1000), linear, batch
+        make_loss(linear.model, BetaTcVae(beta=1.0).during(training)), linear, batch
     )
     np.testing.assert_allclose(plain, -m["elbo"], rtol=1e-5)
 
@@ -111,17 +115,20 @@ def test_independent_latents_have_no_total_correlation_in_an_evaluation(batch_si
     pixels = np.clip(255 * (0.5 + normal / 8), 0, 255)
     data = Dataset({"x": pixels.astype(np.uint8), "label": np.zeros(1000, np.int32)})
 
-    def encode(params, x):
-        mean = (x.reshape(len(x), dim) - 0.5) * 8 * np.sqrt(1 - sigma**2)
+    def posterior(variables, batch):
+        mean = (batch["x"].reshape(-1, dim) - 0.5) * 8 * np.sqrt(1 - sigma**2)
         return DiagonalGaussian(mean, jnp.full_like(mean, np.log(sigma)))
 
-    model = LinearGaussian().model._replace(
-        encode=encode,
-        decode=lambda params, z: jnp.zeros((len(z), dim, 1, 1)),
-        likelihood=likelihoods.bernoulli(),
-        prior=lambda params: standard_normal((dim,)),
+    def decode(z):
+        return jnp.zeros((len(z), dim, 1, 1))
+
+    model = dataclasses.replace(
+        LinearGaussian().model,
+        posterior=posterior,
+        log_likelihood=lambda v, b, z: log_prob(likelihoods.bernoulli(), decode, b["x"], z),
+        prior=lambda variables, batch=None: standard_normal((dim,)),
     )
-    loss_fn = objectives.beta_tcvae(model, beta=6.0, images=60_000)
+    loss_fn = make_loss(model, BetaTcVae(beta=6.0).during(Training(1, 60_000, batch_size)))
     mesh = data_mesh(1)
     evaluated = make_evaluate(
         make_eval_step(loss_fn),
@@ -137,9 +144,10 @@ def test_independent_latents_have_no_total_correlation_in_an_evaluation(batch_si
 def test_the_info_vae_at_its_ends():
     linear = LinearGaussian(inflation=1.3)
     batch = {"x": linear.data(40)}
-    loss, (m, _) = evaluate(objectives.info_vae(linear.model, alpha=0.0, weight=1.0), linear, batch)
+    vae = make_loss(linear.model, InfoVae(alpha=0.0, weight=1.0))
+    loss, (m, _) = evaluate(vae, linear, batch)
     np.testing.assert_allclose(loss, -m["elbo"], rtol=1e-6)
-    mmd_vae = objectives.info_vae(linear.model, alpha=1.0, weight=50.0)
+    mmd_vae = make_loss(linear.model, InfoVae(alpha=1.0, weight=50.0))
     loss, (m, _) = evaluate(mmd_vae, linear, batch)
     np.testing.assert_allclose(loss, m["reconstruction"] + 50 * m["mmd"], rtol=1e-5)
 
@@ -149,25 +157,25 @@ def test_the_wae_charges_codes_off_the_prior(shift):
     """At W of unit columns and no noise, codes of N(0, I) data are N(0, I) but for a shrinkage."""
     linear = LinearGaussian(sigma=0.1)
     x = linear.data(500) + shift * jnp.asarray(linear.w.sum(axis=1), jnp.float32)[None]
-    _, (m, _) = evaluate(objectives.wae_mmd(linear.model, weight=10.0), linear, {"x": x})
+    _, (m, _) = evaluate(make_loss(linear.model, WaeMmd(weight=10.0)), linear, {"x": x})
     assert set(m) == {"loss", "reconstruction", "mmd"}
     assert (abs(m["mmd"]) < 0.02) if shift == 0 else (m["mmd"] > 0.2)
     np.testing.assert_allclose(m["loss"], m["reconstruction"] + 10 * m["mmd"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "build",
+    "objective",
     [
-        lambda model: objectives.info_vae(model, alpha=0.5, weight=9.0),
-        lambda model: objectives.wae_mmd(model, weight=9.0),
-        lambda model: objectives.beta_tcvae(model, beta=2.0, images=50),
+        InfoVae(alpha=0.5, weight=9.0),
+        WaeMmd(weight=9.0),
+        BetaTcVae(beta=2.0).during(Training(1, 50, 7)),
     ],
 )
-def test_masked_rows_do_not_count_and_gradients_are_finite(build):
+def test_masked_rows_do_not_count_and_gradients_are_finite(objective):
     linear = LinearGaussian(inflation=1.3)
     x = jnp.concatenate([linear.data(5), jnp.full((2, 5), jnp.nan)])
     batch = {"x": x, "mask": jnp.arange(7) < 5}
-    loss_fn = build(linear.model)
+    loss_fn = make_loss(linear.model, objective)
     _, (metrics, _) = evaluate(loss_fn, linear, batch)
     chex.assert_tree_all_finite(metrics)
     clean = {"x": jnp.where(jnp.isnan(x), 3.0, x), "mask": batch["mask"]}

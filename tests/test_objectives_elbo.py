@@ -1,5 +1,7 @@
 """KL charges, schedules, GECO and binary images, by hand."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -13,32 +15,42 @@ from aejax import objectives, schedules
 from aejax.dequantization import dequantize
 from aejax.divergences import gaussian_kl
 from aejax.metrics import bits_per_dim
-from aejax.objectives import kl_charges
+from aejax.objectives import (
+    Capacity,
+    Cyclical,
+    Elbo,
+    FreeBits,
+    Geco,
+    Objective,
+    Training,
+    WarmUp,
+    make_loss,
+)
 
 STEP = jnp.zeros((), jnp.int32)
 KL = jnp.array([0.2, 1.5, 3.0])
 
 
 @pytest.mark.parametrize(
-    ("charge", "step", "expected"),
+    ("objective", "step", "expected"),
     [
-        (kl_charges.weighted(2.0), 7, 9.4),
-        (kl_charges.weighted(optax.linear_schedule(0, 1, 10)), 5, 2.35),
-        (kl_charges.capacity(10.0, optax.linear_schedule(0, 8, 4)), 4, 33.0),
-        (kl_charges.capacity(10.0, 4.0), 0, 7.0),
-        (kl_charges.free_bits(0.5), 0, 5.0),
-        (kl_charges.total_free_bits(4.0), 0, 4.7),
-        (kl_charges.total_free_bits(6.0), 0, 6.0),
+        (Capacity(gamma=10.0, nats=8.0, rise=0.5), 4, 33.0),
+        (Capacity(gamma=10.0, nats=8.0, rise=0.5), 2, 7.0),
+        (Capacity(gamma=10.0, nats=8.0, rise=0.5), 0, 47.0),
+        (FreeBits(nats=0.5), 0, 5.0),
+        (FreeBits(nats=4.0, per="image"), 0, 4.7),
+        (FreeBits(nats=6.0, per="image"), 0, 6.0),
     ],
 )
-def test_a_charge_by_hand(charge, step, expected):
-    np.testing.assert_allclose(jax.jit(charge)(KL, step), expected, rtol=1e-5)
+def test_a_charge_by_hand(objective, step, expected):
+    charge = jax.jit(objective.during(Training(8, 100, 10)).charge)
+    np.testing.assert_allclose(charge(KL, step), expected, rtol=1e-5)
 
 
 def test_bits_that_are_free_have_no_gradient():
-    slope = jax.grad(lambda kl: kl_charges.free_bits(0.5)(kl, STEP))(KL)
+    slope = jax.grad(lambda kl: FreeBits(nats=0.5).charge(kl, STEP))(KL)
     np.testing.assert_array_equal(slope, [0, 1, 1])
-    slope = jax.grad(lambda kl: kl_charges.total_free_bits(6.0)(kl, STEP))(KL)
+    slope = jax.grad(lambda kl: FreeBits(nats=6.0, per="image").charge(kl, STEP))(KL)
     np.testing.assert_array_equal(slope, [0, 0, 0])
 
 
@@ -52,19 +64,19 @@ def test_cycles_rise_and_stay():
         schedules.cyclical(1.0, 4, 2, 0.0)
 
 
-def parts(model):
-    def apply_fn(variables, x, key):
-        posterior = model.encode(variables["params"], x)
-        return model.decode(variables["params"], posterior.sample(key)), posterior
-
-    return apply_fn, model.likelihood.log_prob
-
-
-def test_a_schedule_reads_the_step():
+@pytest.mark.parametrize(
+    ("objective", "weights"),
+    [
+        (Elbo(beta=3.0), {0: 3.0, 10: 3.0}),
+        (WarmUp(beta=2.0, rise=0.25), {0: 0.0, 5: 1.0, 10: 2.0, 30: 2.0}),
+        (Cyclical(beta=4.0, cycles=2, rise=0.5), {0: 0.0, 5: 2.0, 15: 4.0, 20: 0.0, 25: 2.0}),
+    ],
+)
+def test_a_schedule_reads_the_step(objective, weights):
     linear = LinearGaussian()
     batch = {"x": linear.data(6)}
-    loss_fn = objectives.vae(*parts(linear.model), beta=optax.linear_schedule(0, 2, 10))
-    for step, weight in ((0, 0.0), (5, 1.0), (10, 2.0)):
+    loss_fn = make_loss(linear.model, objective.during(Training(40, 100, 6)))
+    for step, weight in weights.items():
         loss, (metrics, _) = loss_fn(linear.params, {}, batch, jax.random.key(0), step)
         expected = metrics["reconstruction"] + weight * metrics["kl"]
         np.testing.assert_allclose(loss, expected, rtol=1e-6)
@@ -75,8 +87,8 @@ def test_a_schedule_reads_the_step():
 def test_gecos_first_steps_by_hand():
     linear = LinearGaussian()
     batch = {"x": linear.data(6)}
-    loss_fn = objectives.geco(*parts(linear.model), tolerance=3.0, rate=0.1)
-    extra = objectives.geco_extra()
+    objective = Geco(tolerance=3.0, rate=0.1)
+    loss_fn, extra = make_loss(linear.model, objective), objective.collections()
     logs = [0.0]
     average = 0.0
     for step in range(1, 4):
@@ -94,14 +106,17 @@ def test_geco_ends_at_its_tolerance():
     linear = LinearGaussian()
     x = linear.data(200)
 
-    def apply_fn(variables, x, key):
-        posterior = linear.encode(linear.params, x)
-        scale = variables["params"]["log_scale"]
-        posterior = posterior._replace(log_sigma=posterior.log_sigma + scale)
-        return linear.model.decode(linear.params, posterior.sample(key)), posterior
+    def posterior(variables, batch):
+        exact = linear.encode(linear.params, batch["x"])
+        return exact._replace(log_sigma=exact.log_sigma + variables["params"]["log_scale"])
+
+    def log_likelihood(variables, batch, z):
+        return linear.model.log_likelihood(linear.variables, batch, z)
 
     tolerance = 6.0
-    loss_fn = objectives.geco(apply_fn, linear.log_prob, tolerance=tolerance, rate=0.02)
+    objective = Geco(tolerance=tolerance, rate=0.02)
+    model = dataclasses.replace(linear.model, posterior=posterior, log_likelihood=log_likelihood)
+    loss_fn = make_loss(model, objective)
     optimizer = optax.adam(0.02)
 
     def step(carry, key):
@@ -112,7 +127,7 @@ def test_geco_ends_at_its_tolerance():
         return (optax.apply_updates(params, updates), opt_state, extra), metrics
 
     params = {"log_scale": jnp.zeros(())}
-    start = params, optimizer.init(params), objectives.geco_extra()
+    start = params, optimizer.init(params), objective.collections()
     keys = jax.random.split(jax.random.key(0), 1500)
     _, metrics = jax.jit(lambda s: jax.lax.scan(step, s, keys))(start)
     reconstruction = metrics["reconstruction"]
@@ -120,19 +135,23 @@ def test_geco_ends_at_its_tolerance():
     assert abs(float(reconstruction[-300:].mean()) - tolerance) < 0.1
 
 
-def test_binary_images_are_drawn_with_the_pixels_chances():
-    def loss_fn(params, extra, batch, key, step):
-        return batch["x"].mean(), (batch, extra)
+class Seen(Objective):
+    """The batch itself for terms."""
 
-    binarized = objectives.dynamically_binarized(loss_fn)
+    def terms(self, model, batch, key, step):
+        return batch
+
+
+def test_binary_images_are_drawn_with_the_pixels_chances():
+    binarized = objectives.dynamically_binarized(Seen())
     image = jnp.broadcast_to(jnp.array([0.0, 0.3, 1.0]).reshape(1, 3, 1, 1), (20_000, 3, 1, 1))
     batch = {"x": image, "label": jnp.zeros(20_000)}
-    _, (drawn, _) = binarized({}, {}, batch, jax.random.key(0), STEP)
+    drawn = binarized.terms(None, batch, jax.random.key(0), STEP)
     assert set(np.unique(drawn["x"])) == {0.0, 1.0}
     np.testing.assert_allclose(drawn["x"].mean(axis=(0, 2, 3)), [0, 0.3, 1], atol=0.015)
-    _, (same, _) = binarized({}, {}, drawn, jax.random.key(1), STEP)
+    same = binarized.terms(None, drawn, jax.random.key(1), STEP)
     chex.assert_trees_all_equal(same["x"], drawn["x"])
-    _, (other, _) = binarized({}, {}, batch, jax.random.key(2), STEP)
+    other = binarized.terms(None, batch, jax.random.key(2), STEP)
     assert (other["x"] != drawn["x"]).any()
 
 
@@ -148,12 +167,9 @@ def test_dequantized_pixels_are_uniform_within_their_levels():
 
 def bits_of_a_loss(log_density, level, draws=200_000):
     """Of the `dequantized` loss of a pixel whose level is known."""
-
-    def loss_fn(params, extra, batch, key, step):
-        return -jnp.mean(log_density(batch["x"])), ({}, extra)
-
     batch = {"x": jnp.full((draws, 1, 1, 1), level / 255)}
-    loss, _ = objectives.dequantized(loss_fn)({}, {}, batch, jax.random.key(0), STEP)
+    drawn = objectives.dequantized(Seen()).terms(None, batch, jax.random.key(0), STEP)["x"]
+    loss = -jnp.mean(log_density(drawn))
     return float(bits_per_dim(loss, 1)) + 8
 
 

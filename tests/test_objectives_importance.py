@@ -1,5 +1,6 @@
 """Importance-weighted objectives on a model of which log p(x) and the posterior are known."""
 
+import itertools
 from functools import partial
 
 import chex
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from linear_gaussian import LinearGaussian
 
-from aejax import bounds, objectives
+from aejax import bounds, models, nets
 from aejax.latents import DiagonalGaussian
+from aejax.likelihoods import bernoulli
+from aejax.objectives import Iwae, Miwae, Piwae, Sampled, make_loss
 
 STEP = jnp.zeros((), jnp.int32)
 
@@ -49,16 +52,16 @@ def within_errors(got, expected, error=0.0):
 @pytest.mark.parametrize(
     "build",
     [
-        partial(objectives.importance_weighted, bound=bounds.iwae_bound),
-        partial(objectives.sticking_the_landing, bound=bounds.elbo),
-        objectives.doubly_reparameterized,
-        partial(objectives.partially_importance_weighted, groups=1),
+        Iwae,
+        partial(Sampled, gradient="landing"),
+        partial(Iwae, gradient="double"),
+        partial(Piwae, groups=1),
     ],
 )
 def test_at_the_posterior_every_bound_is_log_p(build, samples):
     exact = LinearGaussian()
     x = exact.data(50)
-    loss, (metrics, extra) = build(exact.model, samples)(
+    loss, (metrics, extra) = make_loss(exact.model, build(samples=samples))(
         exact.params, {}, {"x": x}, jax.random.key(0), STEP
     )
     expected = exact.log_marginal(x).mean()
@@ -73,7 +76,7 @@ def test_the_bound_rises_with_k_to_log_p():
     x = wrong.data(2000)
     losses = []
     for samples in (1, 5, 50, 500):
-        loss_fn = objectives.importance_weighted(wrong.model, samples, bounds.iwae_bound)
+        loss_fn = make_loss(wrong.model, Iwae(samples=samples))
         loss, (metrics, _) = jax.jit(loss_fn)(wrong.params, {}, {"x": x}, jax.random.key(1), STEP)
         losses.append(float(loss))
     exact = -wrong.log_marginal(x).mean()
@@ -86,8 +89,8 @@ def test_the_bound_rises_with_k_to_log_p():
 def test_sticking_the_landing_has_the_elbos_gradient():
     learned = Learned(shift=0.3, log_scale=0.2)
     x = learned.data(5)
-    plain = objectives.importance_weighted(learned.model, 1, bounds.elbo)
-    landed = objectives.sticking_the_landing(learned.model, 1, bounds.elbo)
+    plain = make_loss(learned.model, Sampled())
+    landed = make_loss(learned.model, Sampled(gradient="landing"))
     # Closed form: minus the ELBO is a constant and KL(q || posterior) = sum of
     # (shift^2 / variance + exp(2 log_scale) - 1) / 2 - log_scale.
     posterior = LinearGaussian().encode(learned.params, x)
@@ -104,10 +107,11 @@ def test_at_the_posterior_two_estimators_have_no_variance_and_the_plain_one_has(
     learned = Learned()
     x = learned.data(3)
     by = {
-        "plain": objectives.importance_weighted(learned.model, samples, bounds.iwae_bound),
-        "landing": objectives.sticking_the_landing(learned.model, samples, bounds.elbo),
-        "double": objectives.doubly_reparameterized(learned.model, samples),
+        "plain": Iwae(samples=samples),
+        "landing": Sampled(samples=samples, gradient="landing"),
+        "double": Iwae(samples=samples, gradient="double"),
     }
+    by = {name: make_loss(learned.model, objective) for name, objective in by.items()}
     spread = {k: gradients(f, learned.params, x, 200)["shift"].std() for k, f in by.items()}
     assert spread["landing"] < 1e-5
     assert spread["double"] < 1e-5
@@ -117,8 +121,8 @@ def test_at_the_posterior_two_estimators_have_no_variance_and_the_plain_one_has(
 def test_the_doubly_reparameterized_gradient_is_that_of_the_bound():
     learned = Learned(shift=0.5, log_scale=0.3)
     x, samples = learned.data(1), 3
-    plain = objectives.importance_weighted(learned.model, samples, bounds.iwae_bound)
-    double = objectives.doubly_reparameterized(learned.model, samples)
+    plain = make_loss(learned.model, Iwae(samples=samples))
+    double = make_loss(learned.model, Iwae(samples=samples, gradient="double"))
 
     @jax.jit
     def mean_loss(params):
@@ -143,29 +147,30 @@ def test_its_signal_does_not_drown_as_k_grows():
     learned = Learned(shift=0.1)
     x = learned.data(1)
 
-    def signal_to_noise(build, samples):
-        got = gradients(build(learned.model, samples), learned.params, x, 4000)["shift"][:, 0]
+    def signal_to_noise(gradient, samples):
+        loss_fn = make_loss(learned.model, Iwae(samples=samples, gradient=gradient))
+        got = gradients(loss_fn, learned.params, x, 4000)["shift"][:, 0]
         return float(abs(got.mean()) / got.std())
 
-    plain = partial(objectives.importance_weighted, bound=bounds.iwae_bound)
     few, many = 2, 128
-    assert signal_to_noise(plain, many) < 0.5 * signal_to_noise(plain, few)
-    double = objectives.doubly_reparameterized
-    assert signal_to_noise(double, many) > 2 * signal_to_noise(double, few)
+    assert signal_to_noise("plain", many) < 0.5 * signal_to_noise("plain", few)
+    assert signal_to_noise("double", many) > 2 * signal_to_noise("double", few)
 
 
 def test_the_generative_gradient_is_the_bounds_own():
     learned = Learned(shift=0.5)
     x = learned.data(4)
-    plain = objectives.importance_weighted(learned.model, 6, bounds.iwae_bound)
-    double = objectives.doubly_reparameterized(learned.model, 6)
-    groups = objectives.partially_importance_weighted(learned.model, 6, groups=3)
-    of_groups = objectives.importance_weighted(
-        learned.model, 6, partial(bounds.miwae_bound, groups=3)
-    )
+    by = {
+        "plain": Iwae(samples=6),
+        "double": Iwae(samples=6, gradient="double"),
+        "pi": Piwae(samples=6, groups=3),
+        "mi": Miwae(samples=6, groups=3),
+    }
     one = {
-        k: jax.tree.map(lambda g: g[0], gradients(f, learned.params, x, 1))
-        for k, f in {"plain": plain, "double": double, "pi": groups, "mi": of_groups}.items()
+        k: jax.tree.map(
+            lambda g: g[0], gradients(make_loss(learned.model, o), learned.params, x, 1)
+        )
+        for k, o in by.items()
     }
     for name in ("w", "b"):
         chex.assert_trees_all_close(one["double"][name], one["plain"][name], rtol=1e-4)
@@ -175,6 +180,30 @@ def test_the_generative_gradient_is_the_bounds_own():
         assert not np.allclose(one["pi"][name], one["plain"][name], rtol=1e-2)
 
 
+def test_of_a_flax_vae_either_half_has_its_gradient():
+    model = models.vae(*nets.mlp_pair((3, 2, 1), (4,)), 2, bernoulli())
+    batch = {"x": jnp.asarray(np.random.default_rng(0).uniform(size=(5, 3, 2, 1)), jnp.float32)}
+    params = model.init(jax.random.key(0), batch)["params"]
+
+    def gradient(objective):
+        loss_fn = make_loss(model, objective)
+        of = jax.grad(lambda p: loss_fn(p, {}, batch, jax.random.key(1), STEP)[0])
+        return jax.jit(of)(params)
+
+    plain, groups = gradient(Iwae(samples=6)), gradient(Miwae(samples=6, groups=3))
+    partial_, double = (
+        gradient(Piwae(samples=6, groups=3)),
+        gradient(Iwae(samples=6, gradient="double")),
+    )
+    for found in (partial_, double):
+        chex.assert_trees_all_close(found["decoder"], plain["decoder"], rtol=1e-4, atol=1e-6)
+    for name in ("encoder", "mean", "log_sigma"):
+        chex.assert_trees_all_close(partial_[name], groups[name], rtol=1e-4, atol=1e-6)
+    kernels = (tree["mean"]["kernel"] for tree in (plain, groups, double))
+    for one, other in itertools.combinations(kernels, 2):
+        assert not np.allclose(one, other, rtol=1e-2)
+
+
 def test_rows_that_only_fill_the_batch_do_not_count():
     wrong = LinearGaussian(inflation=1.3)
     x = wrong.data(3)
@@ -182,18 +211,13 @@ def test_rows_that_only_fill_the_batch_do_not_count():
         "x": jnp.concatenate([x[:2], jnp.full((1, 5), jnp.nan)]),
         "mask": jnp.array([True, True, False]),
     }
-    loss_fn = objectives.importance_weighted(wrong.model, 4, bounds.iwae_bound)
+    loss_fn = make_loss(wrong.model, Iwae(samples=4))
     _, (metrics, _) = loss_fn(wrong.params, {}, padded, jax.random.key(0), STEP)
     chex.assert_tree_all_finite(metrics)
     # By hand: the first two columns of the same draws.
     safe = jnp.where(jnp.isnan(padded["x"]), 0, padded["x"])
-    log_weights = wrong.model.log_weights(wrong.params, safe, jax.random.key(0), 4)
+    bound = wrong.model.bind(wrong.variables)
+    log_weights = models.log_weights(bound, {"x": safe}, jax.random.key(0), 4)
     expected = bounds.iwae_bound(log_weights)[:2].mean()
     np.testing.assert_allclose(metrics["iwae"], expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["elbo"], log_weights[:, :2].mean(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("samples", [0, -1])
-def test_no_samples_is_one_line(samples):
-    with pytest.raises(ValueError, match=f"{samples} samples"):
-        objectives.importance_weighted(LinearGaussian().model, samples, bounds.elbo)

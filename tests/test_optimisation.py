@@ -1,6 +1,5 @@
 """The flags around an optimiser, against Optax's own, and from the command line."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -11,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from specs import image_spec, recipe_of
 
 from aejax import likelihoods, models, nets
-from aejax.data.dataset import Dataset
 from aejax.experiments import adversarial, vae
+from aejax.models.computed import computed
 from aejax.nets.compute import Computed
-from aejax.runs.objectives import Sampled
-from aejax.runs.optimisation import optimised
-from aejax.runs.run import build_recipe, initial_state, load_run
+from aejax.objectives import Sampled
+from aejax.runs.opening import initial_state, load_run
+from aejax.runs.optimisation import wrapped_optimizer
 
 PARAMS = {"kernel": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "bias": jnp.array([1.0, -1.0, 2.0])}
 
@@ -35,7 +35,7 @@ def after(optimizer, steps=20):
 
 def flags(**fields):
     config = vae.Config(learning_rate=0.03, **fields)
-    return optimised(config.build_for((28, 28, 1), 4000), config, 20).optimizer
+    return wrapped_optimizer(config.optimizer(20), config, 20)
 
 
 def kernels(params):
@@ -66,9 +66,9 @@ def test_it_is_optax_s_own(fields, expected):
 
 def decayed(config):
     """The parameters, by name, that decay moves where there is no gradient."""
-    recipe = config.build_for((4, 4, 1), 64)
-    params = jax.tree.map(jnp.ones_like, recipe.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1))))
-    optimizer = optimised(recipe, config, 4).optimizer
+    recipe = recipe_of(config, (4, 4, 1), 64)
+    state = initial_state(config, recipe, image_spec((4, 4, 1)))
+    params, optimizer = jax.tree.map(jnp.ones_like, state.params), recipe.optimizer
     still = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(still, optimizer.init(params), params)
     moved = jax.tree_util.tree_leaves_with_path(updates)
@@ -83,8 +83,8 @@ def decayed(config):
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [
-        ({"prior": "mixture"}, {"prior/mean", "prior/log_sigma", "prior/logits"}),
-        ({"prior": "vampprior"}, {"prior/pseudo_inputs"}),
+        ({"prior": "mixture"}, {"prior_net/mean", "prior_net/log_sigma", "prior_net/logits"}),
+        ({"prior": "vampprior"}, {"prior_net/pseudo_inputs"}),
         ({"likelihood": "gaussian_learned"}, {"decoder/log_sigma"}),
         ({"net": "conv", "channels": (2,), "hidden": ()}, set()),
     ],
@@ -104,8 +104,7 @@ def test_embeddings_do_not_decay():
 
     params = Net().init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     config = vae.Config(weight_decay=0.1, learning_rate=1.0)
-    plain = dataclasses.replace(config.build_for((4, 4, 1), 64), optimizer=optax.sgd(0.0))
-    optimizer = optimised(plain, config, 4).optimizer
+    optimizer = wrapped_optimizer(optax.sgd(0.0), config, 4)
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zero, optimizer.init(params), params)
     chex.assert_trees_all_equal(updates["Embed_0"], zero["Embed_0"])
@@ -130,7 +129,8 @@ def test_all_of_them_in_a_run(tmp_path):
     assert {leaf.dtype for leaf in jax.tree.leaves(run.state.params)} == {jnp.dtype("float32")}
     # What the run gives comes of the average.
     x = np.zeros((2, 28, 28, 1), np.uint8)
-    expected = run.recipe.encode(run.state.ema, jnp.zeros((2, 28, 28, 1)))
+    batch = {"x": jnp.zeros((2, 28, 28, 1))}
+    expected = run.recipe.model.posterior({"params": run.state.ema}, batch).mean
     np.testing.assert_allclose(run.encode(x), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -139,11 +139,10 @@ def test_each_of_them_is_in_the_step():
 
     def traced(**fields):
         config = vae.Config(hidden=(16,), batch_size=8, **fields)
-        recipe = build_recipe(config, (28, 28, 1), 4000)
-        blank = Dataset({"x": np.zeros((1, 28, 28, 1), np.uint8), "label": np.zeros(1, np.int32)})
-        state = initial_state(config, recipe, blank)
+        recipe = recipe_of(config)
+        state = initial_state(config, recipe, image_spec())
         batch = {"x": jnp.zeros((8, 28, 28, 1)), "label": jnp.zeros(8, jnp.int32)}
-        return str(jax.make_jaxpr(recipe.step())(state, batch))
+        return str(jax.make_jaxpr(recipe.train_step)(state, batch))
 
     plain = traced()
     found = {
@@ -169,8 +168,8 @@ def test_each_of_them_is_in_the_step():
         ("--skip-at-most 3", "--skip-at-most 3 needs --skip-above"),
         ("--accumulate 0", "--accumulate 0 is not positive"),
         ("--accumulate 3", "--accumulate 3 does not divide --batch-size 400"),
-        ("--weight-decay -1", "--weight-decay -1.0 is not a number from 0 on"),
-        ("--ema 1", "--ema 1.0 is not from 0 to below 1"),
+        ("--weight-decay -1", "--weight-decay -1.0 is not a number at least 0"),
+        ("--ema 1", "--ema 1.0 is not a number at least 0 and below 1"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(capsys, given, message):
@@ -185,7 +184,7 @@ def test_what_makes_no_sense_is_one_line(capsys, given, message):
 def test_models_of_several_losses_refuse_them():
     config = adversarial.Config(clip_norm=1.0, ema=0.9)
     with pytest.raises(ValueError, match=r"--clip-norm 1\.0, --ema 0\.9 are not for models"):
-        build_recipe(config, (28, 28, 1), 4000)
+        recipe_of(config)
 
 
 @pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -201,18 +200,19 @@ def test_models_of_several_losses_refuse_them():
 )
 def test_bfloat16_is_float32_to_its_precision(pair, tolerance, remat):
     """Same parameters by the same names; outputs and gradients float32, about 8 bits alike."""
-    plain = models.functions(models.Autoencoder(*pair, 3))
-    cast = models.functions(
-        models.Autoencoder(*(Computed(net, jnp.bfloat16, remat) for net in pair), 3)
-    )
+    p_x = likelihoods.bernoulli()
+    plain = models.autoencoder(*pair, p_x, 3)
+    cast = models.autoencoder(*(Computed(net, jnp.bfloat16, remat) for net in pair), p_x, 3)
+    assert computed(plain, jnp.bfloat16, remat).module == cast.module  # as the flags make it
     x = jax.random.uniform(jax.random.key(1), (32, 8, 8, 1))
-    params = plain.init(jax.random.key(0), x)
-    chex.assert_trees_all_equal(cast.init(jax.random.key(0), x), params)
+    params = plain.init(jax.random.key(0), {"x": x})["params"]
+    chex.assert_trees_all_equal(cast.init(jax.random.key(0), {"x": x})["params"], params)
 
     def loss(model, params):
-        logits = model.apply({"params": params}, x)
-        assert logits.dtype == jnp.float32
-        return -jnp.mean(likelihoods.bernoulli_log_prob(logits, x))
+        variables, batch = {"params": params}, {"x": x}
+        codes = model.posterior(variables, batch).mean
+        assert codes.dtype == model.decode(variables, codes).dtype == jnp.float32
+        return -jnp.mean(model.log_likelihood(variables, batch, codes))
 
     (value, grads), (exact, expected) = (
         jax.jit(jax.value_and_grad(lambda p, m=model: loss(m, p)))(params)
@@ -231,11 +231,12 @@ def test_rematerialised_activations_are_not_kept_and_change_no_number():
 
     def of(remat):
         nets_of = [Computed(net, remat=True) for net in pair] if remat else pair
-        model = models.functions(models.Autoencoder(*nets_of, 3))
-        params = model.init(jax.random.key(0), x[:1])
+        model = models.autoencoder(*nets_of, likelihoods.gaussian(1.0), 3)
+        params = model.init(jax.random.key(0), {"x": x[:1]})["params"]
 
         def loss(p):
-            return jnp.mean(model.apply({"params": p}, x) ** 2)
+            codes = model.posterior({"params": p}, {"x": x}).mean
+            return jnp.mean(model.decode({"params": p}, codes) ** 2)
 
         # What the gradient's function closes over is what the forward pass keeps for it.
         kept = jax.tree.leaves(jax.eval_shape(lambda p: jax.vjp(loss, p)[1], params))

@@ -67,9 +67,8 @@ def test_the_readmes_examples_run():
         exec(compile(example, str(README), "exec"), names)
     assert names["losses"][-1] < 0.7 * names["losses"][0]
     x = names["jnp"].zeros((2, 28, 28, 1))
-    params = names["models"].functions(names["vae"]).init(names["jax"].random.key(0), x)
-    key = names["jax"].random.key(1)
-    loss, _ = names["of_model"](params, {}, {"x": x}, key, 0)
+    params = names["vae"].init(names["jax"].random.key(0), {"x": x})["params"]
+    loss, _ = names["loss_fn"](params, {}, {"x": x}, names["jax"].random.key(1), 0)
     assert loss > 0
 
 

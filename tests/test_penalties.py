@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import aejax
-from aejax import nets, objectives, penalties
+from aejax import models, nets, penalties
 from aejax.evaluation import contraction
 from aejax.experiments import sparse_autoencoder
+from aejax.likelihoods import bernoulli
 from aejax.nets.sparse import KSparseEncoder, SigmoidEncoder
+from aejax.objectives import Objective, Penalised, make_loss
 
 
 def explicit_norms(encode, x):
@@ -75,11 +77,20 @@ def test_of_equal_units_just_k_are_kept_and_carry_the_gradient(dtype):
     np.testing.assert_array_equal(gradient["params"]["Dense_0"]["bias"], 3 * kept)
 
 
-def test_a_penalty_is_weighed_and_reported():
-    def plain(params, extra, batch, key, step):
-        return jnp.float32(2), ({"loss": jnp.float32(2)}, extra)
+SPEC = {"x": jax.ShapeDtypeStruct((28, 28, 1), jnp.float32)}
 
-    loss_fn = objectives.penalised(plain, lambda params, x, key: x.sum(axis=(1, 2, 3)), 0.5)
+
+class Two(Objective):
+    def terms(self, model, batch, key, step):
+        return {"loss": jnp.full(len(batch["x"]), 2.0)}
+
+
+def test_a_penalty_is_weighed_and_reported():
+    model = models.autoencoder(nets.MLPEncoder((2,)), nets.MLPDecoder((), (1, 1, 1)), bernoulli())
+    penalised = Penalised(
+        objective=Two(), penalty=lambda model, batch, key: batch["x"].sum((1, 2, 3)), weight=0.5
+    )
+    loss_fn = make_loss(model, penalised)
     batch = {"x": jnp.arange(3.0).reshape(3, 1, 1, 1), "mask": jnp.array([True, True, False])}
     loss, (metrics, _) = loss_fn({}, {}, batch, jax.random.key(0), 0)
     assert float(metrics["penalty"]) == 0.5
@@ -88,8 +99,8 @@ def test_a_penalty_is_weighed_and_reported():
 
 @pytest.mark.parametrize(("kind", "parameters"), [("simple", 50_992), ("deep", 222_384)])
 def test_keras_parameters(kind, parameters):
-    recipe = sparse_autoencoder.Config(kind=kind).build((28, 28, 1))
-    params = jax.eval_shape(recipe.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    model = sparse_autoencoder.Config(kind=kind).model(SPEC)
+    params = jax.eval_shape(model.init, jax.random.key(0), {"x": jnp.zeros((1, 28, 28, 1))})
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 
 
@@ -102,7 +113,9 @@ def test_keras_parameters(kind, parameters):
     ],
 )
 def test_every_kind_trains(kind, tmp_path):
-    run = aejax.run(sparse_autoencoder.Config(kind=kind, epochs=1, workdir=str(tmp_path / "r")))
+    run = aejax.run(
+        sparse_autoencoder.Config(kind=kind, epochs=1, devices=1, workdir=str(tmp_path / "r"))
+    )
     assert ("penalty" in run.metrics) == (kind != "k_sparse")
     names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
     assert names == {"activity", "curves", "reconstructions", "tsne", "units"}
@@ -131,16 +144,42 @@ def test_noise_moves_a_linear_code_by_its_jacobian_whatever_its_scale():
 
 
 def test_the_tied_decoder_is_the_encoders_transpose():
-    recipe = sparse_autoencoder.Config(kind="contractive").build((4, 3, 1))
+    config = sparse_autoencoder.Config(kind="contractive", contraction=2.0)
+    spec = {"x": jax.ShapeDtypeStruct((4, 3, 1), jnp.float32)}
+    model = config.model(spec)
     x = jax.random.uniform(jax.random.key(1), (5, 4, 3, 1))
-    params = recipe.init(jax.random.key(0), x)
+    variables = model.init(jax.random.key(0), {"x": x})
+    params = variables["params"]
     kernel = params["encoder"]["Dense_0"]["kernel"]
-    assert jax.tree.map(jnp.shape, params["decoder"]) == {"Dense_0": {"bias": (12,)}}
-    params["decoder"]["Dense_0"]["bias"] = jnp.arange(12.0)
+    assert jax.tree.map(jnp.shape, params["decoder"]) == {"bias": (12,)}
+    params["decoder"]["bias"] = jnp.arange(12.0)
     code = jax.nn.sigmoid(x.reshape(5, 12) @ kernel)
     expected = jax.nn.sigmoid(code @ kernel.T + jnp.arange(12.0)[None]).reshape(x.shape)
-    np.testing.assert_allclose(recipe.encode(params, x), code, rtol=1e-5)
-    np.testing.assert_allclose(recipe.decode(params, code), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.posterior(variables, {"x": x}).mean, code, rtol=1e-5)
+    np.testing.assert_allclose(model.decode(variables, code), expected, rtol=1e-5)
+    drawn = model.draw(variables, jax.random.key(2), jnp.tile(code[:1], (2000, 1)))
+    np.testing.assert_allclose(drawn.mean(axis=0), expected[0], atol=0.06)
+    # The loss of the experiment, its charge by the explicit Jacobian.
+    loss_fn = make_loss(model, config.criterion(spec))
+    _, (metrics, _) = loss_fn(params, {}, {"x": x}, jax.random.key(3), jnp.zeros(()))
+    restored = -np.sum(x * np.log(expected) + (1 - x) * np.log1p(-expected), axis=(1, 2, 3))
+    norms = explicit_norms(lambda x: model.posterior(variables, {"x": x}).mean, x)
+    np.testing.assert_allclose(metrics["reconstruction"], restored.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], (restored + 2 * norms).mean(), rtol=1e-4)
+
+
+def test_a_deep_encoders_penalty_is_hutchinsons():
+    config = sparse_autoencoder.Config(kind="deep_contractive", latent_dim=3)
+    spec = {"x": jax.ShapeDtypeStruct((3, 2, 1), jnp.float32)}
+    model, penalty = config.model(spec), config.criterion(spec).penalty
+    x = jax.random.uniform(jax.random.key(1), (2, 3, 2, 1))
+    variables = model.init(jax.random.key(0), {"x": x})
+    bound = model.bind(variables)
+    keys = jax.random.split(jax.random.key(2), 4000)
+    draws = np.asarray(jax.vmap(lambda key: penalty(bound, {"x": x}, key))(keys))
+    errors = draws.std(axis=0) / np.sqrt(len(draws))
+    expected = explicit_norms(lambda x: model.posterior(variables, {"x": x}).mean, x)
+    assert np.all(np.abs(draws.mean(axis=0) - expected) < 4.5 * errors)
 
 
 @pytest.mark.slow
@@ -176,4 +215,4 @@ def test_the_curve_of_a_sweep(start):
 @pytest.mark.parametrize("k", [0, 33])
 def test_a_k_that_does_not_fit_is_one_line(k):
     with pytest.raises(ValueError, match=f"--k {k} is not within 1 and the code's 32 units"):
-        sparse_autoencoder.Config(kind="k_sparse", k=k).build((28, 28, 1))
+        sparse_autoencoder.Config(kind="k_sparse", k=k).check()

@@ -14,26 +14,30 @@ import optax
 import pytest
 
 from aejax import models, nets, objectives
+from aejax.data import stream
 from aejax.data.dataset import Dataset
-from aejax.likelihoods import bernoulli_log_prob
-from aejax.training.loop import fit
-from aejax.training.members import member_state, stack_states
+from aejax.likelihoods import bernoulli
+from aejax.training.fit import fit
+from aejax.training.loop import make_source, train
+from aejax.training.members import MemberSteps, member_state, stack_states
 from aejax.training.population import fit_population
+from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
+from aejax.training.step import make_train_step
 
-MODEL = models.functions(models.VAE(*nets.mlp_pair((6, 6, 1), (8,)), 2))
+MODEL = models.vae(*nets.mlp_pair((6, 6, 1), (8,)), 2, bernoulli())
 BETAS, RATES = jnp.array([0.5, 1.0, 4.0, 2.0]), jnp.array([1e-3, 3e-3, 1e-3, 1e-2])
 
 
 def member(own):
-    loss_fn = objectives.vae(MODEL.apply, bernoulli_log_prob, beta=own["beta"])
+    loss_fn = objectives.make_loss(MODEL, objectives.Elbo(beta=own["beta"]))
     return loss_fn, optax.adam(own["rate"])
 
 
 def states(count=4):
     def one(seed):
         init_key, key = jax.random.split(jax.random.key(seed))
-        params = MODEL.init(init_key, jnp.zeros((1, 6, 6, 1)))
+        params = MODEL.init(init_key, {"x": jnp.zeros((1, 6, 6, 1))})["params"]
         return TrainState.create(params, optax.adam(1e-3), key)
 
     return [one(seed) for seed in range(count)]
@@ -55,7 +59,11 @@ def data():
 
 @pytest.mark.parametrize(
     ("strategy", "devices"),
-    [("map", 1), ("vmap", 1), pytest.param("map", 4, marks=pytest.mark.slow), ("vmap", 2)],
+    [
+        ("map", 1),
+        ("vmap", 2),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in (("map", 4), ("vmap", 1))),
+    ],
 )
 def test_a_member_is_the_run_alone(data, strategy, devices):
     train, test = data
@@ -119,6 +127,32 @@ def test_going_on_is_as_if_in_one_go(data):
     assert [line["epoch"] for line in rest.history] == [2, 3]
 
 
+def test_streamed_members_are_those_of_resident_images(data, monkeypatch):
+    """Each reads its own order, from chunks of three steps of all, and stops and goes on there."""
+    monkeypatch.setattr(stream, "CHUNK_BYTES", 3 * 4 * 16 * (36 + 4))
+    steps = MemberSteps(lambda own: make_train_step(*member(own)), OWN)
+    expected = fit_population(
+        stack_states(states()), member, data[0], hyperparameters=OWN, epochs=2, batch_size=16
+    )
+    mesh = data_mesh(2)
+
+    def calls(*at):
+        start, totals = at if at else (stack_states(states()), None)
+        source = make_source(data[0], mesh, stream=True)
+        return train(start, steps, source, epochs=2, batch_size=16, mesh=mesh, totals=totals)
+
+    with jax.debug_key_reuse(False):
+        for progress in calls():
+            if progress.step == 9:
+                break
+        *_, last = calls(*jax.tree.map(jnp.copy, (progress.state, progress.totals)))
+    chex.assert_trees_all_close(
+        jax.device_get(last.state.params), jax.device_get(expected.states.params), rtol=1e-6
+    )
+    means = expected.history[-1]["loss"]
+    np.testing.assert_allclose(last.totals.means()["loss"], means, rtol=1e-6)
+
+
 @pytest.mark.parametrize("strategy", ["map", "vmap"])
 def test_a_member_that_diverges_stops_and_the_others_go_on(data, strategy):
     train, test = data
@@ -142,7 +176,7 @@ def test_members_may_differ_by_their_seeds_alone(data):
     train, _ = data
 
     def alike(own):
-        return objectives.vae(MODEL.apply, bernoulli_log_prob), optax.adam(1e-3)
+        return objectives.make_loss(MODEL, objectives.Elbo()), optax.adam(1e-3)
 
     population = fit_population(
         stack_states(states(2)), alike, train, hyperparameters=None, epochs=1, batch_size=50

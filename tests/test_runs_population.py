@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,13 +13,13 @@ import numpy as np
 import pytest
 
 import aejax
+from aejax.cli.commands import main
 from aejax.errors import UsageError
 from aejax.experiments import adversarial, autoencoder, vae
-from aejax.runs import population_report
-from aejax.runs.commands import main
-from aejax.runs.members import differing, members, numbers, population_flags, with_number
-from aejax.runs.objectives import Elbo, Geco, Iwae, WarmUp
-from aejax.runs.population import run_population
+from aejax.objectives import Elbo, Geco, Iwae, WarmUp
+from aejax.populations import report as population_report
+from aejax.populations.members import differing, members, numbers, population_flags, with_number
+from aejax.populations.population import run_population
 from aejax.streams import seed_stream
 
 SMALL = {"hidden": (8,), "batch_size": 1000, "epochs": 2}
@@ -117,13 +118,10 @@ def test_every_member_is_the_run_alone(capsys):
 
 
 def test_members_leave_their_results(capsys):
-    def results(run, train, test):
-        return {"first_code": float(run.encode(test["x"][:1])[0, 0]), "images": len(train)}
-
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Config(autoencoder.Config):
-        def build(self, image_shape):
-            return dataclasses.replace(super().build(image_shape), results=results)
+        def results(self, run, train, test):
+            return {"first_code": float(run.encode(test["x"][:1])[0, 0]), "images": len(train)}
 
     config = Config(workdir="p", devices=1, **(SMALL | {"epochs": 1}))
     records = run_population(members(config, "seeds=2", []))
@@ -156,16 +154,13 @@ def test_what_a_population_cannot_do_is_one_line():
     with pytest.raises(UsageError, match="in place of --mesh"):
         run_population([vae.Config(seed=s, workdir="p", mesh="data=2") for s in (0, 1)])
     with pytest.raises(UsageError, match="--beta -1.0"):
-        run_population([vae.Config(objective=Elbo(beta=b), workdir="p") for b in (1.0, -1.0)])
+        run_population(members(vae.Config(workdir="p"), None, ["beta=1:-1:linear:2"]))
     rises = [vae.Config(objective=WarmUp(rise=r), workdir="p") for r in (0.1, 0.2)]
     with pytest.raises(UsageError, match="rise cannot all differ between members"):
         run_population(rises)
     seeds = [vae.Config(seed=s, workdir="p", devices=2) for s in (0, 1, 2)]
     with pytest.raises(UsageError, match="--devices 2 cannot share out 3 members"):
         run_population(seeds)
-    streamed = [vae.Config(seed=s, workdir="p", data="stream") for s in (0, 1)]
-    with pytest.raises(UsageError, match="leave --data stream out"):
-        run_population(streamed)
     assert not Path("p").exists()
 
 
@@ -202,29 +197,42 @@ def test_a_cosine_and_a_multiplier_are_those_of_the_run_alone():
     chex.assert_trees_all_close(member.state.extra, alone.state.extra, rtol=1e-5)
 
 
-def test_ctrl_c_leaves_the_members_as_they_are(monkeypatch):
-    import aejax.runs.population as module
+def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch):
+    import aejax.runs.train as module
 
-    original = module.train_population
+    original = module.train
 
     def interrupted(*args, **settings):
-        for i, population in enumerate(original(*args, **settings)):
-            if i == 0:
+        for progress in original(*args, **settings):
+            if progress.step == 6:
                 os.kill(os.getpid(), signal.SIGINT)
-            yield population
+            yield progress
 
-    configs = [autoencoder.Config(seed=s, workdir="p", **SMALL) for s in (0, 1)]
+    def configs(workdir, **fields):
+        own = SMALL | {"workdir": workdir, "devices": 1} | fields
+        return [autoencoder.Config(seed=s, **own) for s in (0, 1)]
+
+    monkeypatch.setattr("aejax.training.loop._Pace.__call__", lambda self: 2)
+    run_population(configs("whole"))
     with monkeypatch.context() as patch:
-        patch.setattr(module, "train_population", interrupted)
-        with pytest.raises(KeyboardInterrupt, match="stopped after epoch 1, saved"):
-            run_population(configs)
-    assert int(aejax.load_run("p/members/00").state.step) == 4
-    run_population([dataclasses.replace(config, resume=True) for config in configs])
-    assert int(aejax.load_run("p/members/00").state.step) == 8
+        patch.setattr(module, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2 at step 6, saved"):
+            run_population(configs("p"))
+    assert int(aejax.load_run("p/members/00").state.step) == 6
+    # A member alone, from the middle of an epoch on, and all together, streamed.
+    shutil.copytree("p/members/01", "alone")
+    aejax.run(dataclasses.replace(configs("alone", resume=True)[1]))
+    run_population(configs("p", resume=True, data="stream"))
+    for i, paths in enumerate((["p/members/00"], ["p/members/01", "alone"])):
+        expected = aejax.load_run(f"whole/members/0{i}")
+        for path in paths:
+            got = aejax.load_run(path)
+            chex.assert_trees_all_equal(got.state.params, expected.state.params)
+            assert got.metrics == expected.metrics
 
 
 def test_a_population_goes_on_to_the_bit_with_its_diverged_member(monkeypatch):
-    import aejax.runs.population as module
+    import aejax.runs.train as module
 
     rates = (1e-3, 1e30, 2e-3)
 
@@ -233,19 +241,19 @@ def test_a_population_goes_on_to_the_bit_with_its_diverged_member(monkeypatch):
         return [vae.Config(learning_rate=rate, workdir=workdir, **own) for rate in rates]
 
     def lines(workdir):
-        return [
-            json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()
-        ]
+        found = map(json.loads, Path(workdir, "metrics.jsonl").read_text().splitlines())
+        timing = ("seconds", "images_per_second")
+        return [{k: v for k, v in line.items() if k not in timing} for line in found]
 
     whole = run_population(configs("whole", 3))
-    original = module.train_population
+    original = module.train
 
     def killed(*args, **settings):
         yield next(original(*args, **settings))
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "train_population", killed)
+        patch.setattr(module, "train", killed)
         with pytest.raises(RuntimeError, match="killed"):
             run_population(configs("killed", 3))
     with pytest.raises(UsageError, match=r"cannot resume killed with --hidden \[9\]"):

@@ -10,7 +10,7 @@ import pytest
 from aejax.data.dataset import Dataset
 from aejax.errors import DivergedError
 from aejax.training import skipping
-from aejax.training.loop import fit
+from aejax.training.fit import fit
 from aejax.training.members import stack_states
 from aejax.training.population import fit_population
 from aejax.training.skipping import WINDOW, skip_outliers
@@ -97,6 +97,26 @@ def test_a_step_skips_the_whole_of_an_update():
     )
     assert (int(after.step), int(after.opt_state.skipped)) == (2, 1)
     chex.assert_tree_all_finite(after.params)
+
+
+def test_an_outlier_is_left_out_wherever_in_a_chain_the_guard_stands():
+    """What follows the guard would decay the parameters; a run counts, and ends, as ever."""
+    guard = guarded(optax.sgd(0.1))
+    optimizer = optax.chain(optax.identity(), optax.chain(guard), optax.add_decayed_weights(-0.1))
+    step = jax.jit(make_train_step(loss_fn, optimizer))
+    good, bad = ({"x": jnp.full((2, 2, 2, 1), v)} for v in (0.5, 0.0))
+    before, metrics = step(state_of(optimizer), good)
+    assert float(metrics["applied"]) == 1.0
+    after, metrics = step(before, bad)
+    assert float(metrics["applied"]) == 0.0
+    chex.assert_trees_all_equal((after.params, after.extra), (before.params, before.extra))
+    data = images(*[255] * 9, 0)
+    _, history = fit(state_of(optimizer), loss_fn, optimizer, data, epochs=2, batch_size=2)
+    assert [line["skipped"] for line in history] == [1, 2]
+    assert "applied" not in history[0]
+    assert np.isfinite(history[-1]["loss"])
+    with pytest.raises(DivergedError, match=r"the last at step 4: the gradient's norm is nan"):
+        fit(state_of(optimizer), loss_fn, optimizer, images(*[0] * 20), epochs=1, batch_size=2)
 
 
 def test_an_average_counts_the_updates_that_were_made():

@@ -12,7 +12,7 @@ from aejax import bounds
 from aejax.divergences import gaussian_kl, gaussian_kl_between
 from aejax.latents import DiagonalGaussian
 
-QUICK = settings(max_examples=25, deadline=None, derandomize=True)
+QUICK = settings(max_examples=10, deadline=None, derandomize=True)
 
 
 def values(low, high, shape):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,9 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from aejax import likelihoods, objectives
-from aejax.models import VAE, Autoencoder
+from aejax import objectives
+from aejax.likelihoods import bernoulli
+from aejax.models import VAE, Autoencoder, Point, flax_model
 from aejax.nets import mlp_pair
 from aejax.training.sharding import data_mesh, replicated, split_over_batch
 from aejax.training.state import TrainState, evaluation_key
@@ -30,13 +32,12 @@ def problem(kind):
 
 @functools.cache
 def cached_problem(kind, dtype):
-    model = kind(*mlp_pair(SHAPE, (6,)), 2)
+    model = flax_model(kind(*mlp_pair(SHAPE, (6,)), latent_dim=2, likelihood=bernoulli()))
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(16, *SHAPE)), dtype)
-    keys = (jax.random.key(1),) if kind is VAE else ()
-    params = jax.jit(model.init)(jax.random.key(0), x, *keys)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})["params"]
     params = jax.tree.map(lambda a: a.astype(dtype), params)
-    objective = objectives.vae if kind is VAE else objectives.autoencoder
-    return objective(model.apply, likelihoods.bernoulli().log_prob), params, {"x": x}
+    objective = objectives.Elbo() if kind is VAE else objectives.Reconstruction()
+    return objectives.make_loss(model, objective), params, {"x": x}
 
 
 @pytest.fixture
@@ -261,3 +262,57 @@ def test_evaluation_ignores_masked_rows(kind, filler):
     if kind is Autoencoder:
         alone = evaluate(state, {"x": batch["x"][:11]})
         chex.assert_trees_all_close(alone, masked, rtol=1e-5)
+
+
+class Counting(nn.Module):
+    """A linear model of x that normalises it and counts the batches it trained on."""
+
+    @nn.compact
+    def posterior(self, batch):
+        train = batch.get("train", False)
+        seen = self.variable("counts", "batches", lambda: jnp.zeros((), jnp.int32))
+        if train:
+            seen.value += 1
+        x = batch["x"].reshape(len(batch["x"]), -1)
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.5, name="norm")(x)
+        return Point(nn.Dense(2, name="code")(x))
+
+    def prior(self, batch=None):
+        return None
+
+    def decode(self, z, batch=None):
+        return z
+
+    def log_likelihood(self, batch, z):
+        return -jnp.sum(z**2, axis=-1)
+
+    def draw(self, key, z, batch=None):
+        return z
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_models_collections_change_in_training_and_not_in_an_evaluation(accumulate):
+    """With BatchNorm, by hand: the running mean is halfway to the batch's after one step."""
+    model = flax_model(Counting())
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(16, *SHAPE)), jnp.float32)
+    variables = model.init(jax.random.key(0), {"x": x})
+    params = variables.pop("params")
+    assert set(variables) == {"batch_stats", "counts"}
+    loss_fn = objectives.make_loss(model, objectives.Reconstruction())
+    state = TrainState.create(params, STILL, jax.random.key(1), extra=variables)
+    step = jax.jit(make_train_step(loss_fn, STILL, accumulate=accumulate))
+    after, trained = step(state, {"x": x})
+    assert int(after.extra["counts"]["batches"]) == 1
+    rows = np.asarray(x).reshape(16, -1)
+    kept, params = jax.device_get((after.extra, params))
+    norm = kept["batch_stats"]["norm"]
+    np.testing.assert_allclose(norm["mean"], rows.mean(axis=0) / 2, rtol=1e-4, atol=1e-6)
+    # An evaluation normalises by what is kept, whatever is in the batch, and keeps nothing.
+    evaluate = jax.jit(make_eval_step(loss_fn))
+    first, second = evaluate(after, {"x": x}), evaluate(after, {"x": x})
+    chex.assert_trees_all_equal(first, second)
+    chex.assert_trees_all_equal(jax.device_get(after.extra), kept)
+    scaled = (rows - norm["mean"]) / np.sqrt(norm["var"] + 1e-5)
+    code = scaled @ params["code"]["kernel"] + params["code"]["bias"]
+    np.testing.assert_allclose(first["loss"], np.sum(code**2, axis=-1).mean(), rtol=1e-4)
+    assert abs(first["loss"] - trained["loss"]) > 1e-3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
+from specs import image_spec, shapes_of
 
 import aejax
 from aejax.evaluation.interpolation import enlarged
@@ -21,18 +22,21 @@ def size(tree):
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_the_lessons_parameters(factor):
-    recipe = super_resolution.Config(factor=factor).build((28, 28, 1))
-    params = jax.eval_shape(recipe.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
-    assert size(params) == 3801
+    model = super_resolution.Config(factor=factor).model(image_spec())
+    assert size(shapes_of(model)) == 3801
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_the_bottleneck_is_four_by_four(factor):
     """The encoder pools no further than the decoder's grid, whatever the factor."""
     network = Bottleneck((28, 28, 1), factor)
-    small = jax.random.uniform(jax.random.key(0), (2, 28 // factor, 28 // factor, 1))
-    variables = network.init(jax.random.key(1), small)
-    _, state = network.apply(variables, small, capture_intermediates=True)
+    small = jnp.zeros((2, 28 // factor, 28 // factor, 1))
+
+    def intermediates(small):
+        variables = network.init(jax.random.key(1), small)
+        return network.apply(variables, small, capture_intermediates=True)
+
+    _, state = jax.eval_shape(intermediates, small)
     (code,) = state["intermediates"]["PoolEncoder_0"]["__call__"]
     assert code.shape == (2, 4 * 4 * 8)
 
@@ -70,8 +74,10 @@ def test_linear_enlargement_is_scipys():
 
 
 @pytest.mark.parametrize("net", ["bottleneck", pytest.param("residual", marks=pytest.mark.slow)])
-def test_it_trains_and_compares(net, tmp_path):
-    config = super_resolution.Config(net=net, epochs=1, factor=4, workdir=str(tmp_path / "r"))
+def test_it_trains_and_compares(net, tmp_path, few_images):
+    config = super_resolution.Config(
+        net=net, epochs=1, factor=4, devices=1, workdir=str(tmp_path / "r")
+    )
     run = aejax.run(config)
     names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
     assert names == {"curves", "from_noise", "super_resolution"}
@@ -81,11 +87,7 @@ def test_it_trains_and_compares(net, tmp_path):
 
 @pytest.mark.parametrize("net", ["bottleneck", "residual"])
 @pytest.mark.slow
-def test_colour_from_end_to_end(net, tmp_path, monkeypatch, capsys):
-    def few(name, split, data_dir):
-        return aejax.load_dataset(name, f"{split}[:256]", data_dir)
-
-    monkeypatch.setattr("aejax.runs.splits.load_dataset", few)
+def test_colour_from_end_to_end(net, tmp_path, few_images, capsys):
     config = super_resolution.Config(
         dataset="photos", net=net, factor=4, epochs=3, batch_size=64, workdir=str(tmp_path / "r")
     )
@@ -128,10 +130,10 @@ def test_psnr_is_scikit_images_and_finite_for_an_exact_image():
 )
 def test_images_that_do_not_fit_are_one_line(shape, message):
     with pytest.raises(ValueError, match=message):
-        super_resolution.Config(factor=4).build(shape)
+        super_resolution.Config(factor=4).model(image_spec(shape))
 
 
 def test_the_bottleneck_needs_sides_that_come_back():
     with pytest.raises(ValueError, match="images of 22x22 do not come back from 3 poolings"):
-        super_resolution.Config().build((22, 22, 1))
-    super_resolution.Config(net="residual").build((22, 22, 1))
+        super_resolution.Config().model(image_spec((22, 22, 1)))
+    super_resolution.Config(net="residual").model(image_spec((22, 22, 1)))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import aejax
+from aejax.cli.flags import parse
 from aejax.errors import UsageError
 from aejax.experiments import autoencoder, results_page, table
-from aejax.runs.flags import parse
-from aejax.runs.members import members
-from aejax.runs.population import run_population
+from aejax.populations.members import members
+from aejax.populations.population import run_population
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "experiments/measured.json"  # not the installed package's, which has none
@@ -50,6 +50,7 @@ def test_a_command_leaves_defaults_out():
     assert table.command(config) == expected
 
 
+@pytest.mark.slow
 def test_a_population_is_added_member_by_member():
     run_population(members(autoencoder.Config(workdir="p", **SMALL), "seeds=2", []))
     measured = {"runs": {}, "tables": {}}

@@ -87,7 +87,7 @@ def test_a_deviation_that_is_off_is_seen_by_its_own_statistic():
 
 def test_the_neighbours_and_the_mmd_see_what_covariances_do_not():
     key, other = jax.random.split(jax.random.key(0))
-    ring = np.asarray(gaussian_ring().sample(key, 500))
+    ring = np.asarray(gaussian_ring().samples(key, 500))
     normal = np.asarray(jax.random.normal(other, (500, 2))) * ring.std(axis=0)
     found = differences(ring, normal, np.random.default_rng(0))
     for name in ("two_sample_accuracy_neighbours", "mmd2_rbf"):

@@ -8,15 +8,16 @@ from pathlib import Path
 import chex
 import numpy as np
 import pytest
+from specs import recipe_of
 
 import aejax
+from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.data.holdout import hold_out
 from aejax.errors import UsageError
 from aejax.experiments import autoencoder, vae
-from aejax.runs.commands import main
-from aejax.runs.objectives import Cyclical, Elbo, Geco
-from aejax.runs.population import run_population
+from aejax.objectives import Cyclical, Elbo, Geco, Reconstruction, dequantized
+from aejax.populations.population import run_population
 from aejax.runs.splits import load_split
 
 SMALL = {"hidden": (8,), "batch_size": 500, "devices": 1}
@@ -59,11 +60,17 @@ def test_what_cannot_be_held_out_is_one_line(validation):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Backwards(Reconstruction):
+    def score(self, metrics):
+        return -metrics["loss"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WorstFirst(autoencoder.Config):
     """An autoencoder whose best checkpoint is that of the greatest loss, its first."""
 
-    def build(self, image_shape):
-        return dataclasses.replace(super().build(image_shape), score=lambda m: -m["loss"])
+    def criterion(self, spec):
+        return Backwards()
 
 
 def test_a_run_keeps_the_best_by_validation_and_is_tested_once():
@@ -98,10 +105,12 @@ def test_schedules_are_ranked_by_what_means_the_same_all_along():
     metrics = {"loss": 1.0, "elbo": -7.0}
     assert Elbo(beta=4.0).score(metrics) == 1.0
     assert Cyclical().score(metrics) == Geco().score(metrics) == 7.0
-    recipe = vae.Config(objective=Cyclical()).build_for((28, 28, 1), 4000)
-    assert recipe.score(metrics) == 7.0
+    recipe = recipe_of(vae.Config(objective=Cyclical()))
+    assert recipe.objective.score(metrics) == 7.0
+    assert dequantized(Cyclical()).score(metrics) == 7.0
 
 
+@pytest.mark.slow
 def test_a_population_ranks_its_members_by_validation():
     rates = (1e-4, 3e-3, 1e-3)
     configs = [

@@ -1,5 +1,7 @@
 """Losses that are no means over the examples: over devices they are what they are on one."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,10 +11,20 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from linear_gaussian import LinearGaussian
 
-from aejax import objectives
 from aejax.divergences import gaussian_kl_per_dimension
 from aejax.latents import DiagonalGaussian
-from aejax.objectives import aggregate, kl_charges
+from aejax.objectives import (
+    BetaTcVae,
+    Capacity,
+    FreeBits,
+    Geco,
+    InfoVae,
+    Penalised,
+    Training,
+    WaeMmd,
+    aggregate,
+    make_loss,
+)
 from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
 from aejax.training.step import make_train_step
@@ -29,12 +41,10 @@ class Still(DiagonalGaussian):
         return self.mean + 0.7 * jnp.exp(self.log_sigma)
 
 
-MODEL = LINEAR.model._replace(encode=lambda params, x: Still(*LINEAR.encode(params, x)))
-
-
-def apply_fn(variables, x, key):
-    posterior = MODEL.encode(variables["params"], x)
-    return MODEL.decode(variables["params"], posterior.sample(key)), posterior
+MODEL = dataclasses.replace(
+    LINEAR.model, posterior=lambda v, batch: Still(*LINEAR.encode(v["params"], batch["x"]))
+)
+TRAINING = Training(1, 100, ROWS)
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +65,11 @@ def same_everywhere(monkeypatch):
 
 
 def charged(make):
-    """The loss of a charge by what the batch's KL is, near which its parts' lie on both sides."""
+    """An objective by what the batch's KL is, near which its parts' lie on both sides."""
 
     def build():
-        kl = gaussian_kl_per_dimension(*LINEAR.encode(*at())).mean(axis=0)
-        return objectives.charged_vae(apply_fn, MODEL.likelihood.log_prob, make(kl))
+        kl = np.asarray(gaussian_kl_per_dimension(*LINEAR.encode(*at())).mean(axis=0))
+        return make(kl)
 
     return build
 
@@ -70,22 +80,32 @@ def at():
 
 
 BUILDERS = {
-    "free_bits": charged(lambda kl: kl_charges.free_bits(1.01 * kl[0])),
-    "total_free_bits": charged(lambda kl: kl_charges.total_free_bits(0.99 * kl.sum())),
-    "capacity": charged(lambda kl: kl_charges.capacity(10.0, 1.01 * kl.sum())),
-    "info_vae": lambda: objectives.info_vae(MODEL, alpha=0.5, weight=9.0),
-    "wae_mmd": lambda: objectives.wae_mmd(MODEL, weight=9.0),
-    "beta_tcvae": lambda: objectives.beta_tcvae(MODEL, beta=4.0, images=100),
-    "penalised": lambda: objectives.penalised(
-        BUILDERS["capacity"](), lambda params, x, key: jnp.sum(params["w"] ** 2) * x[:, 0], 0.3
+    "free_bits": charged(lambda kl: FreeBits(nats=1.01 * kl[0])),
+    "total_free_bits": charged(lambda kl: FreeBits(nats=0.99 * kl.sum(), per="image")),
+    "capacity": charged(lambda kl: Capacity(gamma=10.0, nats=1.01 * kl.sum(), rise=1.0)),
+    "info_vae": lambda: InfoVae(alpha=0.5, weight=9.0),
+    "wae_mmd": lambda: WaeMmd(weight=9.0),
+    "beta_tcvae": lambda: BetaTcVae(beta=4.0),
+    "penalised": lambda: Penalised(
+        objective=BUILDERS["capacity"](), penalty=weights_by_pixel, weight=0.3
     ),
 }
+
+
+def weights_by_pixel(model, batch, key):
+    return jnp.sum(model.variables["params"]["w"] ** 2) * batch["x"][:, 0]
+
+
+def loss_of(name):
+    return make_loss(MODEL, BUILDERS[name]().during(TRAINING))
 
 
 def updated(loss_fn, run, **options):
     """Parameters and metrics after one step of plain gradient descent."""
     params, x = at()
     state = TrainState.create(params, SGD, jax.random.key(0), **options)
+    # Past the first step, at which the capacity is still 0.
+    state = dataclasses.replace(state, step=jnp.ones((), jnp.int32))
     state, metrics = run(lambda **to: make_train_step(loss_fn, SGD, **to), state, x)
     return jax.device_get((state.params, state.extra, metrics))
 
@@ -110,14 +130,14 @@ def shard_mapped(make, state, x):
 @pytest.mark.parametrize("run", [pmapped, shard_mapped])
 @pytest.mark.parametrize("name", BUILDERS)
 def test_four_devices_train_the_objective_of_one(name, run):
-    loss_fn = BUILDERS[name]()
+    loss_fn = loss_of(name)
     chex.assert_trees_all_close(updated(loss_fn, run), updated(loss_fn, on_one), rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_means_of_parts_are_another_objective(name):
     """Else the test above would pass whatever is put together."""
-    loss_fn = BUILDERS[name]()
+    loss_fn = loss_of(name)
     apart = updated(lambda *args: loss_fn(*args), pmapped)[0]
     whole = updated(loss_fn, on_one)[0]
     assert not np.allclose(apart["w"], whole["w"], rtol=1e-3)
@@ -126,7 +146,7 @@ def test_the_means_of_parts_are_another_objective(name):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_it_is_not_accumulated(name):
     with pytest.raises(ValueError, match="accumulate 4 would train another objective"):
-        make_train_step(BUILDERS[name](), SGD, accumulate=4)
+        make_train_step(loss_of(name), SGD, accumulate=4)
 
 
 def in_parts(make, state, x):
@@ -136,7 +156,7 @@ def in_parts(make, state, x):
 @pytest.mark.parametrize("run", [pmapped, shard_mapped, in_parts])
 def test_geco_is_linear_in_the_batch(run):
     """Its constraint's average, and so its multiplier, are those of the whole batch."""
-    loss_fn = objectives.geco(apply_fn, MODEL.likelihood.log_prob, tolerance=3.0, rate=0.1)
+    loss_fn = make_loss(MODEL, Geco(tolerance=3.0, rate=0.1))
     extra = {"geco": {"log_multiplier": jnp.array(0.4), "average": jnp.array(0.7)}}
     extra["geco"]["steps"] = jnp.array(5.0)
     found, expected = (updated(loss_fn, r, extra=extra) for r in (run, on_one))

@@ -10,7 +10,8 @@ import numpy as np
 from aejax.data.dataset import Dataset, as_batch
 from aejax.types import Batch
 
-Arrays = tuple[Any, ...]
+Arrays = tuple[Any, Any]
+"""What all batches share, and what is theirs, whose leaves are `[S, B, ...]` for S batches."""
 
 
 class Segment(NamedTuple):

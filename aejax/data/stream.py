@@ -54,7 +54,7 @@ class Stream:
     @staticmethod
     def take(arrays: Arrays, index: jax.Array) -> Batch:
         """Batch `index` of named arrays `[S, B, ...]`."""
-        return as_batch({key: values[index] for key, values in arrays[0].items()})
+        return as_batch({key: values[index] for key, values in arrays[1].items()})
 
     def segments(
         self, order: np.ndarray | jax.Array, first: int, pace: Callable[[], int]
@@ -69,7 +69,7 @@ class Stream:
         reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH)
         for chunk in grain.MapDataset.source(source).to_iter_dataset(reading):
             arrays = {k: self._placed(values, own, shape) for k, values in chunk["arrays"].items()}
-            yield Segment((arrays,), 0, int(chunk["batches"]), int(chunk["offset"]))
+            yield Segment(((), arrays), 0, int(chunk["batches"]), int(chunk["offset"]))
 
     def _own_columns(self, shape: tuple[int, int]) -> np.ndarray:
         """The columns of an order `[S, B]` that lie on this process's devices, ascending."""

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from aejax.evaluation.hmc import LogDensity, Moved, hmc
-from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian
+from aejax.models.model import Model
+from aejax.types import Batch, Variables
 
 _TARGET = 0.65  # acceptance: the optimum of many dimensions (Neal 2011), and Wu et al.'s
 _PILOT_CHAINS = 4  # of each image; their mean acceptance moves its step size
@@ -57,9 +58,9 @@ def sigmoidal_schedule(steps: int, steepness: float = 4.0) -> jax.Array:
 
 
 def annealed_importance(
-    model: LatentVariableModel,
-    params: Any,
-    x: jax.Array,
+    model: Model,
+    variables: Variables,
+    batch: Batch,
     initial: DiagonalGaussian,
     key: jax.Array,
     *,
@@ -76,10 +77,10 @@ def annealed_importance(
 
     Args:
         model: its p(x, z).
-        params: the model's.
-        x: `[B, ...]`, as the model takes it.
+        variables: the model's.
+        batch: of B examples, as the model takes it.
         initial: a density over `[B, D]` to start from: the prior, `standard_normal((B, D))`, or
-            q(z|x), `model.encode(params, x)`.
+            q(z|x), `model.posterior(variables, batch)`.
         key: a random key, used once.
         chains: K, of each image.
         betas: `[T + 1]`, from 0 to 1, `sigmoidal_schedule(T)` or `linear_schedule(T)`.
@@ -89,7 +90,7 @@ def annealed_importance(
         ValueError: if `chains` is less than 1.
     """
     pilot_key, start_key, key = jax.random.split(key, 3)
-    path = path_to_joint(model, params, x, initial)
+    path = path_to_joint(model, variables, batch, initial)
     step_sizes = tuned_step_sizes(pilot_key, initial, path, betas, leapfrog_steps)
     z = initial.samples(start_key, chains)
     return anneal(key, z, path, betas, step_sizes, leapfrog_steps)
@@ -116,13 +117,13 @@ class GeometricPath(NamedTuple):
 
 
 def path_to_joint(
-    model: LatentVariableModel, params: Any, x: jax.Array, initial: DiagonalGaussian
+    model: Model, variables: Variables, batch: Batch, initial: DiagonalGaussian
 ) -> GeometricPath:
     """The path from `initial` over `[B, D]` to p(z) p(x|z), whose integral is p(x)."""
-    prior = model.prior(params)  # once: a VampPrior encodes its images for it
+    prior = model.prior(variables, batch)  # once: a VampPrior encodes its images for it
 
     def log_joint(z: jax.Array) -> jax.Array:
-        return model.log_likelihood(params, x, z) + prior.log_prob(z)
+        return model.log_likelihood(variables, batch, z) + prior.log_prob(z)
 
     return GeometricPath(initial.log_prob, log_joint)
 

@@ -1,26 +1,18 @@
 """How unlike the training images an image is, and whether that finds what training did not show."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from aejax.data.dataset import Dataset
-from aejax.divergences import gaussian_kl
 from aejax.evaluation.probes import pca_codes
-from aejax.latents import DiagonalGaussian
-
-
-def taken(data: Dataset, places: np.ndarray) -> Dataset:
-    """The images at some places, `[K]` integers or `[N]` bools."""
-    return data.rows(places)
+from aejax.models.model import Bound, rebound
+from aejax.types import Batch
 
 
 def without_class(data: Dataset, label: int) -> Dataset:
     """The images of all classes but one."""
-    return taken(data, data.labels != label)
+    return data.rows(data.labels != label)
 
 
 def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
@@ -42,33 +34,25 @@ def auroc(scores: np.ndarray, anomalous: np.ndarray) -> float:
     return float(roc_auc_score(anomalous, scores))
 
 
-def negative_elbo(
-    key: jax.Array,
-    posterior: DiagonalGaussian,
-    decode: Callable[[jax.Array], Any],
-    log_prob: Callable[[Any, jax.Array], jax.Array],
-    x: jax.Array,
-    draws: int = 16,
-) -> jax.Array:
-    """-ELBO of each image: the mean of -log p(x|z) over draws of z, plus the KL.
+def negative_elbo(key: jax.Array, bound: Bound, batch: Batch, draws: int = 16) -> jax.Array:
+    """-ELBO of each example: the mean of -log p(x|z) over draws of z, plus the KL.
 
     Args:
         key: a random key, used once.
-        posterior: q(z|x) over `[B, D]`; the prior is N(0, I).
-        decode: z `[B, D]` -> the likelihood's parameters.
-        log_prob: (the likelihood's parameters, x) -> `[B]`, nats.
-        x: `[B, H, W, C]` in [0, 1].
-        draws: how many z are drawn for an image.
+        bound: a variational autoencoder whose KL is closed.
+        batch: of B examples.
+        draws: how many z are drawn for an example.
 
     Returns:
         `[B]`, nats.
     """
+    posterior = bound.posterior(batch)
 
     def reconstruction(key: jax.Array) -> jax.Array:
-        return -log_prob(decode(posterior.sample(key)), x)
+        return -rebound(bound).log_likelihood(batch, posterior.sample(key))
 
     errors = jax.lax.map(reconstruction, jax.random.split(key, draws))
-    return jnp.mean(errors, axis=0) + gaussian_kl(*posterior)
+    return jnp.mean(errors, axis=0) + posterior.kl(bound.prior(batch))
 
 
 def mean_image(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:

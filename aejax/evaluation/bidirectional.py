@@ -1,15 +1,16 @@
 """Log p(x) between two bounds, on data that the model itself made."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from aejax.bounds import iwae_bound
 from aejax.evaluation.annealed import anneal, path_to_joint, tuned_step_sizes
-from aejax.generative import LatentVariableModel
 from aejax.latents import DiagonalGaussian
+from aejax.models.model import Model
+from aejax.types import Batch, Variables
 
 
 class Bracket(NamedTuple):
@@ -30,10 +31,10 @@ class Bracket(NamedTuple):
 
 
 def bidirectional_bounds(
-    model: LatentVariableModel,
-    params: Any,
+    model: Model,
+    variables: Variables,
     z: jax.Array,
-    initial: Callable[[jax.Array], DiagonalGaussian],
+    initial: Callable[[Batch], DiagonalGaussian],
     key: jax.Array,
     *,
     chains: int,
@@ -49,10 +50,10 @@ def bidirectional_bounds(
 
     Args:
         model: its p(x, z), whose likelihood is sampled.
-        params: the model's.
+        variables: the model's.
         z: `[B, D]`, draws of the model's prior.
-        initial: x -> a density over `[B, D]` to start from: `partial(model.encode, params)`, or
-            `lambda x: standard_normal((B, D))`.
+        initial: batch -> a density over `[B, D]` to start from:
+            `partial(model.posterior, variables)`, or `lambda batch: standard_normal((B, D))`.
         key: a random key, used once.
         chains: of each image, in each direction.
         betas: `[T + 1]`, from 0 to 1, `sigmoidal_schedule(T)` or `linear_schedule(T)`.
@@ -62,9 +63,9 @@ def bidirectional_bounds(
         ValueError: if `chains` is less than 1.
     """
     sample_key, pilot_key, start_key, forward_key, reverse_key = jax.random.split(key, 5)
-    x = model.likelihood.sample(sample_key, model.decode(params, z))
-    start = initial(x)
-    path = path_to_joint(model, params, x, start)
+    batch = {"x": model.draw(variables, sample_key, z)}
+    start = initial(batch)
+    path = path_to_joint(model, variables, batch, start)
     step_sizes = tuned_step_sizes(pilot_key, start, path, betas, leapfrog_steps)
     first = start.samples(start_key, chains)
     forward = anneal(forward_key, first, path, betas, step_sizes, leapfrog_steps)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from aejax.evaluation.chunks import chunk_sizes, row_bytes, rows_within
-from aejax.generative import LatentVariableModel
-from aejax.latents import DiagonalGaussian
+from aejax.models.model import Bound, Model, log_joint
+from aejax.types import Batch, Variables
 
 
 class ImportanceEstimate(NamedTuple):
@@ -58,9 +58,9 @@ class Running(NamedTuple):
 
 
 def importance_estimate(
-    model: LatentVariableModel,
-    params: Any,
-    images: jax.Array,
+    model: Model,
+    variables: Variables,
+    batch: Batch,
     key: jax.Array,
     *,
     samples: int,
@@ -70,16 +70,16 @@ def importance_estimate(
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519): L_K, with K = 5,000 the estimate of
     log p(x). A loop over images and one over their samples, in one compiled program:
-    `jax.jit(partial(importance_estimate, model, samples=5000))` is a function of (params, images,
-    key).
+    `jax.jit(partial(importance_estimate, model, samples=5000))` is a function of
+    (variables, batch, key).
 
     A sample's noise depends on the key, the image's place and the sample's number only, so that
     another `memory` gives the same estimates up to rounding, and more samples add to the fewer.
 
     Args:
         model: its q(z|x) and p(x, z).
-        params: the model's.
-        images: `[N, ...]`, as the model takes them.
+        variables: the model's.
+        batch: N examples, as the model takes them.
         key: a random key, used once.
         samples: K, draws of q(z|x) for each image.
         memory: bytes that one chunk of images x samples may take. By default 2^29 on the CPU,
@@ -90,41 +90,37 @@ def importance_estimate(
     """
     if memory is None:
         memory = 2**29 if jax.default_backend() == "cpu" else 2**30
-    rows = rows_within(memory, sample_bytes(model, params, images[:1]))
-    at_a_time = chunk_sizes(rows, len(images), samples)
+    count = len(batch["x"])
+    rows = rows_within(memory, sample_bytes(model, variables, batch))
+    at_a_time = chunk_sizes(rows, count, samples)
+    bound = model.bind(variables)
 
     def of_images(numbers: jax.Array) -> ImportanceEstimate:
         # Past the last image, the last again.
-        x = images[jnp.minimum(numbers, len(images) - 1)]
-        posterior = model.encode(params, x)
+        taken = jnp.minimum(numbers, count - 1)
+        part = {key: jnp.asarray(values)[taken] for key, values in batch.items()}
+        posterior = bound.posterior(part)
         image_keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
 
         def add(running: Running, numbers: jax.Array) -> tuple[Running, None]:
             keys = _keys_of_samples(image_keys, numbers)
-            weights = log_weights_at(model, params, x, posterior, keys)
+            weights = log_weights_at(bound, part, posterior, keys)
             return running.add(weights, numbers < samples), None
 
         numbers_of_samples = _numbered(samples, at_a_time.samples)
-        running, _ = jax.lax.scan(add, Running.of_none(len(x)), numbers_of_samples)
+        running, _ = jax.lax.scan(add, Running.of_none(len(numbers)), numbers_of_samples)
         return running.estimate(samples)
 
-    estimates = jax.lax.map(of_images, _numbered(len(images), at_a_time.images))
-    return jax.tree.map(lambda a: a.reshape(-1)[: len(images)], estimates)
+    estimates = jax.lax.map(of_images, _numbered(count, at_a_time.images))
+    return jax.tree.map(lambda a: a.reshape(-1)[:count], estimates)
 
 
-def log_weights_at(
-    model: LatentVariableModel,
-    params: Any,
-    x: jax.Array,
-    posterior: DiagonalGaussian,
-    keys: jax.Array,
-) -> jax.Array:
+def log_weights_at(bound: Bound, batch: Batch, posterior: Any, keys: jax.Array) -> jax.Array:
     """Log p(x, z) - log q(z|x) in nats at a draw of q(z|x) for each key.
 
     Args:
-        model: its p(x, z).
-        params: the model's.
-        x: `[B, ...]`.
+        bound: the model's p(x, z).
+        batch: of B examples.
         posterior: q(z|x) over `[B, D]`.
         keys: `[S, B]`, random keys, each used once.
 
@@ -133,16 +129,17 @@ def log_weights_at(
     """
     draw = jax.vmap(lambda q, key: q.sample(key))
     z = jax.vmap(draw, in_axes=(None, 0))(posterior, keys)
-    return model.log_joint(params, x, z) - posterior.log_prob(z)
+    return log_joint(bound, batch, z) - posterior.log_prob(z)
 
 
-def sample_bytes(model: LatentVariableModel, params: Any, x: jax.Array) -> int:
-    """Bytes that one more sample of the one image x `[1, ...]` adds to a chunk: `row_bytes`."""
-    posterior = model.encode(params, x)
+def sample_bytes(model: Model, variables: Variables, batch: Batch) -> int:
+    """Bytes that one more sample of one example of the batch adds to a chunk: `row_bytes`."""
+    bound, first = model.bind(variables), {k: jnp.asarray(v)[:1] for k, v in batch.items()}
+    posterior = bound.posterior(first)
 
     def of_samples(count: int) -> jax.Array:
         keys = jax.random.split(jax.random.key(0), (count, 1))
-        return log_weights_at(model, params, x, posterior, keys)
+        return log_weights_at(bound, first, posterior, keys)
 
     return row_bytes(of_samples)
 

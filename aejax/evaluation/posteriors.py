@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from aejax.generative import Prior
 from aejax.latents import DiagonalGaussian
+from aejax.models.model import Distribution
 
 ACTIVE = 0.01  # variance of the posterior mean over the data, above which a dimension is in use
 _MEMORY = 2**26  # bytes of draws x posteriors x dimensions at a time, were none of it fused
@@ -57,7 +57,7 @@ class AggregateBounds(NamedTuple):
 
 
 def aggregate_bounds(
-    posterior: DiagonalGaussian, prior: Prior, key: jax.Array, draws: int
+    posterior: DiagonalGaussian, prior: Distribution, key: jax.Array, draws: int
 ) -> AggregateBounds:
     """Both parts of the mean KL, bounded from both sides by Monte Carlo.
 

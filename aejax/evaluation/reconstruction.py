@@ -45,7 +45,7 @@ def _psnr_and_ssim(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.mean(psnr(x, y)), jnp.mean(ssim(x, y))
 
 
-def check_window(image_shape: tuple[int, int, int]) -> None:
+def check_window(image_shape: tuple[int, ...]) -> None:
     """Raises a `ValueError` for images `(H, W, C)` whose SSIM, and so `quality`, is not defined."""
     height, width, _ = image_shape
     if min(height, width) < 11:

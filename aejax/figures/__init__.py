@@ -2,6 +2,7 @@
 
 from aejax.figures.comparisons import dots, lines, marked_rows
 from aejax.figures.grids import (
+    as_images,
     first_of_each_class,
     image_grid,
     manifold,
@@ -15,6 +16,7 @@ from aejax.figures.rows import named_rows
 from aejax.figures.sequences import melodies
 
 __all__ = [
+    "as_images",
     "curves",
     "dots",
     "first_of_each_class",

@@ -36,12 +36,27 @@ def image_grid(images: np.ndarray, columns: int | None = None, gap: int = 1) -> 
 
 
 def first_of_each_class(data: Dataset, count: int) -> np.ndarray:
-    """`count` images that take the classes in turn, `[count, H, W, C]` in [0, 1]."""
+    """`count` examples that take the classes in turn, as a batch has them: images in [0, 1]."""
     order = np.argsort(data.labels, kind="stable")
     labels, starts = np.unique(data.labels[order], return_index=True)
     rank = np.arange(len(data)) - starts[np.searchsorted(labels, data.labels[order])]
     chosen = order[np.lexsort((data.labels[order], rank))][:count]
-    return data["x"][np.sort(chosen)[np.argsort(data.labels[np.sort(chosen)], kind="stable")]] / 255
+    some = np.sort(chosen)
+    x = data["x"][some[np.argsort(data.labels[some], kind="stable")]]
+    return x / 255 if x.dtype == np.uint8 else x
+
+
+def as_images(x: np.ndarray) -> np.ndarray:
+    """Examples `[N, ...]` of any kind as images `[N, H, W, C]` in [0, 1].
+
+    Images stay as they are. A vector, or a sequence of T steps with W values each, is drawn as a
+    strip of T by W pixels, from the least to the greatest value.
+    """
+    if x.ndim == 4:
+        return x
+    strips = np.asarray(x, np.float32).reshape(len(x), 1, *x.shape[1:2], -1).swapaxes(1, 3)
+    low, high = strips.min(), strips.max()
+    return np.repeat((strips - low) / max(high - low, 1e-12), 4, axis=1)
 
 
 def reconstructions(images: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> Figure:

@@ -23,6 +23,7 @@ from aejax.likelihoods.gaussian import (
 from aejax.likelihoods.laplace import laplace, laplace_log_prob
 from aejax.likelihoods.likelihood import Likelihood
 from aejax.likelihoods.logistic_mixture import logistic_mixture, logistic_mixture_log_prob
+from aejax.likelihoods.tokens import token_log_prob, tokens
 
 __all__ = [
     "Likelihood",
@@ -43,4 +44,6 @@ __all__ = [
     "laplace_log_prob",
     "logistic_mixture",
     "logistic_mixture_log_prob",
+    "token_log_prob",
+    "tokens",
 ]

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.traced import is_known
-
 LEVELS = 256
 _ROUNDING = 1e-5  # how far a resize or an average may take a pixel out of [0, 1]
 
@@ -94,7 +92,7 @@ def log_of_sigma(sigma: float | jax.Array) -> float | jax.Array:
     Raises:
         ValueError: if it is not positive; a traced one is not looked at.
     """
-    if not is_known(sigma):
+    if isinstance(sigma, jax.core.Tracer):
         return jnp.log(sigma)
     if not sigma > 0:
         raise ValueError(f"sigma {sigma} is not positive: give the pixels' standard deviation")

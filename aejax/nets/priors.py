@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 
 from aejax.latents import DiagonalGaussian
-from aejax.nets.layers import Shape
 from aejax.priors import DiagonalMixture, vamp_prior
 
 
@@ -43,17 +42,17 @@ class ClassMixturePrior(nn.Module):
 
 
 class VampPrior(nn.Module):
-    """An equal mixture of the posteriors of learned images (Tomczak & Welling 2018).
+    """An equal mixture of the posteriors of learned inputs (Tomczak & Welling 2018).
 
     The images are sigmoids of the parameters, which keeps them in [0, 1] with a gradient
     everywhere; the paper clips instead.
     """
 
     components: int
-    image_shape: Shape
+    shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, encode: Callable[[jax.Array], DiagonalGaussian]) -> DiagonalMixture:
-        shape = (self.components, *self.image_shape)
+        shape = (self.components, *self.shape)
         pseudo_inputs = self.param("pseudo_inputs", nn.initializers.normal(1.0), shape)
         return vamp_prior(encode, jax.nn.sigmoid(pseudo_inputs))

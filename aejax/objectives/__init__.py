@@ -1,52 +1,79 @@
-"""Builders of a `LossFn`: the one place where losses are averaged over the batch.
+"""Objectives: one file, one kind: hyperparameters, which are its flags, and its formula.
 
-Most are means over the examples; the others say so by being a `WholeBatch`.
+    objective.terms(model, batch, key, step) -> terms, `[B]` by name, nats
+    make_loss(model, objective) -> loss_fn(params, extra, batch, key, step)
 
-    loss_fn(params, extra, batch, key, step) -> (loss, (metrics, extra))
-
-`batch` is a dict with "image" `[B, H, W, C]` in [0, 1] and, in an evaluation, "mask" `[B]`, False
-for the rows that only fill the last batch up, and "images", a scalar, how many images the data set
-has. The loss and its named parts are nats per example.
+`make_loss` is the one place that masks, averages and names the metrics.
 """
 
-from aejax.objectives.aggregate import beta_tcvae, info_vae, wae_mmd
-from aejax.objectives.elbo import charged_vae, vae
-from aejax.objectives.geco import geco, geco_extra
-from aejax.objectives.importance import (
-    doubly_reparameterized,
-    importance_weighted,
-    partially_importance_weighted,
-    sticking_the_landing,
-)
-from aejax.objectives.loss import batch_mean
+from aejax.objectives.adversarial import Discriminator, Generator
+from aejax.objectives.aggregate import BetaTcVae, InfoVae, WaeMmd
+from aejax.objectives.charged import Capacity, Charged, FreeBits
+from aejax.objectives.elbo import Cyclical, Elbo, WarmUp
+from aejax.objectives.geco import Geco
+from aejax.objectives.importance import Ciwae, FromDraws, Iwae, Miwae, Piwae, Renyi, Sampled
+from aejax.objectives.objective import Objective, Terms, Training, batch_mean, make_loss
 from aejax.objectives.reconstruction import (
-    autoencoder,
+    Around,
+    OfDrawn,
+    Penalised,
+    Reconstruction,
     dequantized,
     dynamically_binarized,
-    penalised,
 )
-from aejax.objectives.whole_batch import WholeBatch
-from aejax.types import Batch, LossFn, Metrics
 
 __all__ = [
-    "Batch",
-    "LossFn",
-    "Metrics",
-    "WholeBatch",
-    "autoencoder",
+    "OBJECTIVES",
+    "Around",
+    "BetaTcVae",
+    "Capacity",
+    "Charged",
+    "Ciwae",
+    "Cyclical",
+    "Discriminator",
+    "Elbo",
+    "FreeBits",
+    "FromDraws",
+    "Geco",
+    "Generator",
+    "InfoVae",
+    "Iwae",
+    "Miwae",
+    "Objective",
+    "OfDrawn",
+    "Penalised",
+    "Piwae",
+    "Reconstruction",
+    "Renyi",
+    "Sampled",
+    "Terms",
+    "Training",
+    "WaeMmd",
+    "WarmUp",
     "batch_mean",
-    "beta_tcvae",
-    "charged_vae",
     "dequantized",
-    "doubly_reparameterized",
     "dynamically_binarized",
-    "geco",
-    "geco_extra",
-    "importance_weighted",
-    "info_vae",
-    "partially_importance_weighted",
-    "penalised",
-    "sticking_the_landing",
-    "vae",
-    "wae_mmd",
+    "make_loss",
 ]
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    kind.name: kind
+    for kind in (
+        Elbo,
+        WarmUp,
+        Cyclical,
+        Capacity,
+        FreeBits,
+        Geco,
+        Sampled,
+        Iwae,
+        Miwae,
+        Piwae,
+        Ciwae,
+        Renyi,
+        InfoVae,
+        WaeMmd,
+        BetaTcVae,
+    )
+}
+"""What `--objective` chooses from, by name."""

@@ -1,145 +1,150 @@
-"""Objectives that look at the aggregate posterior q(z), the mean of q(z|x) over the images.
+"""Objectives that look at the aggregate posterior q(z), the mean of q(z|x) over the examples.
 
-The prior is N(0, I) in all of them. They compare the images of a batch with each other, so that
-each is a loss of the whole batch: over a mapped axis the codes of all parts are put together.
+The prior is N(0, I) in all of them. They compare the rows of a batch with each other, so that each
+is a loss of the whole batch: over a mapped axis the codes of all parts are put together.
 """
 
-from functools import partial
-from typing import Any
+import dataclasses
+from typing import ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from aejax.aggregate_posterior import aggregate_log_probs
 from aejax.divergences import inverse_multiquadric, squared_mmd
-from aejax.generative import LatentVariableModel
 from aejax.latents import standard_normal
-from aejax.objectives.elbo import mean_kl
-from aejax.objectives.loss import batch_mean, elbo_metrics
-from aejax.objectives.whole_batch import WholeBatch, gathered
-from aejax.types import Batch, LossFn, Metrics
+from aejax.models.model import Bound
+from aejax.objectives.objective import Objective, Terms, Training, gathered
+from aejax.settings import setting
+from aejax.types import Batch
+
+Self = TypeVar("Self", bound="Pairs")
 
 # Of the kernel, as in Tolstikhin's code, which sums over them: a weight there is a seventh of ours.
 _SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-def info_vae(model: LatentVariableModel, *, alpha: float, weight: float) -> LossFn:
-    """Reconstruction + (1 - alpha) KL + (alpha + weight - 1) MMD(q(z), p(z)).
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pairs(Objective):
+    """An objective that charges the squared MMD of the codes to the prior N(0, I)."""
+
+    whole_batch: ClassVar[bool] = True
+    weight: float = setting(1000.0, at_least=0)
+    """Nats per unit of squared MMD, which is at most about 2."""
+
+    def during(self: Self, training: Training) -> Self:
+        """The objective; a `ValueError` for batches of one row, of which an MMD is not defined."""
+        if training.batch_size < 2:
+            raise ValueError(
+                f"a batch of {training.batch_size} has no pairs of codes: give a larger "
+                "--batch-size"
+            )
+        return super().during(training)
+
+    def mmd(self, key: jax.Array, z: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """Squared MMD of codes `[B, D]` to as many draws of N(0, I), of a kernel of many scales."""
+        kernels = [inverse_multiquadric(2 * z.shape[-1] * scale) for scale in _SCALES]
+
+        def kernel(squared: jax.Array) -> jax.Array:
+            return sum((k(squared) for k in kernels), jnp.zeros(())) / len(kernels)
+
+        draws = standard_normal(z.shape).sample(key)
+        z, draws, mask = gathered(self.axis_name, (z, draws, mask))
+        return squared_mmd(z, draws, kernel, mask)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InfoVae(Pairs):
+    """-E log p(x|z) + (1 - alpha) KL + (alpha + weight - 1) MMD(q(z), p(z)).
 
     Zhao, Song & Ermon 2019 (arXiv 1706.02262), equation 6, their lambda being `weight`; at alpha 1
-    it is the MMD-VAE, at alpha 0 and weight 1 the VAE.
-
-    Args:
-        model: its prior must be N(0, I).
-        alpha: how much of the mutual information of x and z is not charged.
-        weight: nats per unit of the squared MMD, which is at most about 2.
-
-    Returns:
-        A `WholeBatch` with the metrics of `vae` and `mmd`, of one draw of z an image.
+    it is the MMD-VAE, at alpha 0 and weight 1 the VAE. One draw of z an example.
     """
-    return WholeBatch(partial(_info_vae, model, alpha, weight))
 
+    name: ClassVar[str] = "info_vae"
+    alpha: float = setting(1.0)
+    """How much of the mutual information of x and z costs nothing."""
 
-def _info_vae(
-    model: LatentVariableModel, alpha: float, weight: float, axis_name: str | None
-) -> LossFn:
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    def check(self) -> None:
+        """Raises a `ValueError` where KL or MMD would gain."""
+        if not 1 - self.weight <= self.alpha <= 1:
+            raise ValueError(
+                f"--alpha {self.alpha} is not within 1 - weight and 1: KL or MMD would gain"
+            )
+
+    def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
+        """The loss, the log-likelihood, the KL and the MMD of the batch."""
         code_key, prior_key = jax.random.split(key)
-        x, mask = batch["x"], batch.get("mask")
-        posterior = model.encode(params, x)
+        posterior = model.posterior(batch)
         z = posterior.sample(code_key)
-        reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
-        kl, mmd = jnp.sum(mean_kl(posterior, mask)), _mmd_to_prior(prior_key, z, mask, axis_name)
-        loss = reconstruction + (1 - alpha) * kl + (alpha + weight - 1) * mmd
-        return loss, (elbo_metrics(loss, reconstruction, kl) | {"mmd": mmd}, extra)
+        log_likelihood = model.log_likelihood(batch, z)
+        kl = posterior.kl(model.prior(batch))
+        mmd = self.mmd(prior_key, z, batch.get("mask"))
+        loss = (1 - self.alpha) * kl - log_likelihood + (self.alpha + self.weight - 1) * mmd
+        return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, mmd=mmd)
 
-    return loss_fn
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WaeMmd(Pairs):
+    """-log p(x|z) + weight MMD(q(z), p(z)) of codes without noise, the means of q(z|x).
 
-def wae_mmd(model: LatentVariableModel, *, weight: float) -> LossFn:
-    """Reconstruction + weight MMD(q(z), p(z)) of codes without noise, the means of q(z|x).
-
-    Tolstikhin et al. 2018 (arXiv 1711.01558), algorithm 2.
-
-    Args:
-        model: its prior must be N(0, I).
-        weight: nats per unit of the squared MMD.
-
-    Returns:
-        A `WholeBatch` with metrics `loss`, `reconstruction` and `mmd`.
+    Tolstikhin et al. 2018 (arXiv 1711.01558), algorithm 2: the Wasserstein autoencoder.
     """
-    return WholeBatch(partial(_wae_mmd, model, weight))
+
+    name: ClassVar[str] = "wae_mmd"
+    variational: ClassVar[bool] = False
+
+    def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
+        """The loss, the log-likelihood and the MMD of the batch."""
+        z = model.posterior(batch).mean
+        log_likelihood = model.log_likelihood(batch, z)
+        mmd = self.mmd(key, z, batch.get("mask"))
+        loss = self.weight * mmd - log_likelihood
+        return Terms(loss=loss, log_likelihood=log_likelihood, mmd=mmd)
 
 
-def _wae_mmd(model: LatentVariableModel, weight: float, axis_name: str | None) -> LossFn:
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        x, mask = batch["x"], batch.get("mask")
-        z = model.encode(params, x).mean
-        reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
-        mmd = _mmd_to_prior(key, z, mask, axis_name)
-        loss = reconstruction + weight * mmd
-        return loss, ({"loss": loss, "reconstruction": reconstruction, "mmd": mmd}, extra)
-
-    return loss_fn
-
-
-def beta_tcvae(model: LatentVariableModel, *, beta: float, images: int) -> LossFn:
-    """Reconstruction + mutual information + beta x total correlation + KL of the dimensions.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BetaTcVae(Objective):
+    """-E log p(x|z) + mutual information + beta x total correlation + KL of the dimensions.
 
     Chen et al. 2018 (arXiv 1802.04942), equation 4, with q(z) estimated by their minibatch
-    stratified sampling: the three parts sum to the sampled KL.
-
-    Args:
-        model: its prior must be N(0, I).
-        beta: the weight of the total correlation.
-        images: how many the training set has; of another data set, the batch says it as "images".
-
-    Returns:
-        A `WholeBatch` with the metrics of `vae`, its KL sampled, and `mutual_information`,
-        `total_correlation` and `dimension_kl`, nats.
+    stratified sampling: the three parts sum to the sampled KL. How many examples the data set has
+    is known of the training, and said by an evaluation's batch.
     """
-    return WholeBatch(partial(_beta_tcvae, model, beta, images))
 
+    name: ClassVar[str] = "beta_tcvae"
+    whole_batch: ClassVar[bool] = True
+    beta: float = setting(6.0, at_least=0)
+    """Weight of the total correlation."""
 
-def _beta_tcvae(
-    model: LatentVariableModel, beta: float, images: int, axis_name: str | None
-) -> LossFn:
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        x, mask = batch["x"], batch.get("mask")
-        posterior = model.encode(params, x)
+    def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
+        """The loss, its parts `mutual_information`, `total_correlation`, `dimension_kl`, the KL."""
+        posterior = model.posterior(batch)
         z = posterior.sample(key)
-        reconstruction = batch_mean(-model.likelihood.log_prob(model.decode(params, z), x), mask)
-        z, posterior, mask = gathered(axis_name, (z, posterior, mask))
-        of_data = batch.get("num_examples", images)
-        log_q, log_product = aggregate_log_probs(z, posterior, of_data, mask)
+        log_likelihood = model.log_likelihood(batch, z)
+        rows = gathered(self.axis_name, (z, posterior, batch.get("mask")))
+        log_q, log_product = aggregate_log_probs(rows[0], rows[1], self._examples(batch), rows[2])
+        # What is of the gathered rows is put back to those of this part.
+        own = self._own(len(z), (log_q, log_product))
         parts = {
-            "mutual_information": posterior.log_prob(z) - log_q,
-            "total_correlation": log_q - log_product,
-            "dimension_kl": log_product - model.prior(params).log_prob(z),
+            "mutual_information": posterior.log_prob(z) - own[0],
+            "total_correlation": own[0] - own[1],
+            "dimension_kl": own[1] - model.prior(batch).log_prob(z),
         }
-        means = {name: batch_mean(values, mask) for name, values in parts.items()}
-        kl = sum(means.values(), jnp.zeros(()))
-        loss = reconstruction + kl + (beta - 1) * means["total_correlation"]
-        return loss, (elbo_metrics(loss, reconstruction, kl) | means, extra)
+        kl = sum(parts.values(), jnp.zeros_like(log_likelihood))
+        loss = kl + (self.beta - 1) * parts["total_correlation"] - log_likelihood
+        return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, **parts)
 
-    return loss_fn
+    def _examples(self, batch: Batch) -> int | jax.Array:
+        if "num_examples" in batch:
+            return batch["num_examples"]
+        if self.training is None:
+            raise ValueError("beta_tcvae depends on the data set's size: give .during(...)")
+        return self.training.examples
 
-
-def _mmd_to_prior(
-    key: jax.Array, z: jax.Array, mask: jax.Array | None, axis_name: str | None
-) -> jax.Array:
-    """Squared MMD of codes `[B, D]` to as many draws of N(0, I), the kernel one of many scales."""
-    kernels = [inverse_multiquadric(2 * z.shape[-1] * scale) for scale in _SCALES]
-
-    def kernel(squared: jax.Array) -> jax.Array:
-        return sum((k(squared) for k in kernels), jnp.zeros(())) / len(kernels)
-
-    draws = standard_normal(z.shape).sample(key)
-    z, draws, mask = gathered(axis_name, (z, draws, mask))
-    return squared_mmd(z, draws, kernel, mask)
+    def _own(self, count: int, rows: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """The rows of this part of the axis."""
+        if self.axis_name is None:
+            return rows
+        start = count * jax.lax.axis_index(self.axis_name)
+        return tuple(jax.lax.dynamic_slice_in_dim(a, start, count) for a in rows)

@@ -1,143 +1,181 @@
-"""Objectives from K draws of the posterior: importance-weighted bounds and their gradients."""
+"""Objectives from K draws of the posterior, for any prior: bounds and their gradients."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar, Literal
 
 import jax
 
-from aejax.bounds import elbo, iwae_bound
-from aejax.estimators import (
-    doubly_reparameterized_bound,
-    importance_weights,
-    miwae_weights,
-    two_gradient_bound,
-)
-from aejax.generative import LatentVariableModel
-from aejax.latents import DiagonalGaussian
-from aejax.objectives.loss import batch_mean, elbo_metrics
-from aejax.types import Batch, LossFn, Metrics
-
-Bound = Callable[[jax.Array], jax.Array]
-Pairs = Callable[[Any, jax.Array, DiagonalGaussian, jax.Array], tuple[jax.Array, jax.Array]]
+from aejax import bounds
+from aejax.estimators import miwae_weights, scaled_gradient, two_gradient_bound
+from aejax.models.model import Bound, held, log_joint
+from aejax.objectives.objective import Objective, Terms
+from aejax.settings import setting
+from aejax.types import Batch
 
 
-def importance_weighted(model: LatentVariableModel, samples: int, bound: Bound) -> LossFn:
-    """Minus a bound of K draws: `bounds.iwae_bound`, `elbo`, or one of their kin.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FromDraws(Objective):
+    """Minus a bound of log p(x) from K draws of q(z|x); metrics are sampled by the same draws.
 
-    Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), its gradient by reparameterisation.
-
-    Args:
-        model: the model's functions; its prior may be learned.
-        samples: K, draws of z for each image.
-        bound: log weights `[K, B]` -> `[B]`.
-
-    Returns:
-        A `LossFn` with metrics `loss`, `reconstruction` (-E log p(x|z)), `kl` and `elbo`, sampled
-        by the same draws, and `iwae`, the importance-weighted bound.
-
-    Raises:
-        ValueError: if `samples` is less than 1.
+    Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), its gradient by reparameterisation. The
+    term "iwae" is the importance-weighted bound, whatever is minimised.
     """
 
+    any_prior: ClassVar[bool] = True
+    samples: int = setting(1, at_least=1)
+    """Draws of z for each image."""
+
+    def bound(self, log_weights: jax.Array) -> jax.Array:
+        """Log weights `[K, B]` -> `[B]`, nats."""
+        raise NotImplementedError
+
     def estimate(
-        params: Any, x: jax.Array, posterior: DiagonalGaussian, z: jax.Array
+        self, model: Bound, batch: Batch, posterior: Any, z: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        log_weights = model.log_joint(params, x, z) - posterior.log_prob(z)
-        return bound(log_weights), log_weights
+        """The bound `[B]`, whose gradient is taken, and the log weights `[K, B]`."""
+        log_weights = log_joint(model, batch, z) - posterior.log_prob(z)
+        return self.bound(log_weights), log_weights
 
-    return _from_draws(model, samples, estimate)
+    def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
+        """The loss, the sampled log-likelihood and KL, and the importance-weighted bound."""
+        posterior = model.posterior(batch)
+        z = posterior.samples(key, self.samples)
+        found, log_weights = self.estimate(model, batch, posterior, z)
+        log_weights = jax.lax.stop_gradient(log_weights)
+        kl = bounds.elbo(posterior.log_prob(z) - model.prior(batch).log_prob(z))
+        log_likelihood = bounds.elbo(log_weights) + kl
+        iwae = bounds.iwae_bound(log_weights)
+        return Terms(loss=-found, log_likelihood=log_likelihood, kl=kl, iwae=iwae)
 
 
-def sticking_the_landing(model: LatentVariableModel, samples: int, bound: Bound) -> LossFn:
-    """`importance_weighted` without the score of q, whose mean is zero for the ELBO.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampled(FromDraws):
+    """The ELBO with everything sampled, the KL too: "VAE" in the IWAE paper.
 
-    Roeder, Wu & Duvenaud 2017 (arXiv 1703.09194), equation 7: the gradient's variance is zero
-    where q is the posterior. It is unbiased for `elbo`; for `iwae_bound` it is not (Tucker et al.
-    2019), for which `doubly_reparameterized` is the remedy. Arguments, metrics and errors are those
-    of `importance_weighted`.
+    The gradient "landing" is without the score of q, whose mean is zero: its variance is zero where
+    q is the posterior (Roeder, Wu & Duvenaud 2017, arXiv 1703.09194, equation 7).
     """
 
+    name: ClassVar[str] = "sampled"
+    gradient: Literal["plain", "landing"] = "plain"
+    """By reparameterisation, or without the score of q (Roeder et al. 2017)."""
+
+    def bound(self, log_weights: jax.Array) -> jax.Array:
+        """The mean log weight."""
+        return bounds.elbo(log_weights)
+
     def estimate(
-        params: Any, x: jax.Array, posterior: DiagonalGaussian, z: jax.Array
+        self, model: Bound, batch: Batch, posterior: Any, z: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        held = jax.lax.stop_gradient(posterior)
-        log_weights = model.log_joint(params, x, z) - held.log_prob(z)
-        return bound(log_weights), log_weights
+        """With q held in its density for the landing gradient."""
+        if self.gradient == "landing":
+            posterior = jax.lax.stop_gradient(posterior)
+        return super().estimate(model, batch, posterior, z)
 
-    return _from_draws(model, samples, estimate)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Iwae(FromDraws):
+    """The importance-weighted bound (Burda et al. 2016).
 
-def doubly_reparameterized(model: LatentVariableModel, samples: int) -> LossFn:
-    """Minus the importance-weighted bound, the inference net's gradient reparameterised twice.
-
-    Tucker et al. 2019 (arXiv 1810.04152), equation 8: unbiased, and its signal does not fall below
-    its noise as K grows. The generative model's gradient, and the metrics, are those of
-    `importance_weighted` with `iwae_bound`.
+    The gradient "double" is reparameterised twice for the inference net: unbiased, and its signal
+    does not fall below its noise as K grows (Tucker et al. 2019, arXiv 1810.04152, equation 8).
     """
 
-    def log_weights(generative: Any, z: jax.Array) -> jax.Array:
-        params, x, held = generative
-        return model.log_joint(params, x, z) - held.log_prob(z)
+    name: ClassVar[str] = "iwae"
+    samples: int = setting(50, at_least=1)
+    """Draws of z for each image."""
+    gradient: Literal["plain", "double"] = "plain"
+    """By reparameterisation, or reparameterised twice: DReG (Tucker et al. 2019)."""
+
+    def bound(self, log_weights: jax.Array) -> jax.Array:
+        """The log of the mean weight."""
+        return bounds.iwae_bound(log_weights)
 
     def estimate(
-        params: Any, x: jax.Array, posterior: DiagonalGaussian, z: jax.Array
+        self, model: Bound, batch: Batch, posterior: Any, z: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        generative = params, x, jax.lax.stop_gradient(posterior)
-        return doubly_reparameterized_bound(log_weights, generative, z)
+        """With q held in its density and z weighed twice for the double gradient."""
+        if self.gradient == "double":
+            posterior = jax.lax.stop_gradient(posterior)
+            # Its values alone, which the compiler then has from the pass that is differentiated.
+            values = log_joint(held(model), batch, jax.lax.stop_gradient(z))
+            weights = jax.nn.softmax(values - posterior.log_prob(jax.lax.stop_gradient(z)), axis=0)
+            z = scaled_gradient(z, weights[..., None])
+        return super().estimate(model, batch, posterior, z)
 
-    return _from_draws(model, samples, estimate)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grouped(FromDraws):
+    """An objective whose draws are in groups of equal size."""
+
+    samples: int = setting(64, at_least=1)
+    """Draws of z for each image."""
+    groups: int = setting(8, at_least=1)
+    """Groups that they are in."""
+
+    def check(self) -> None:
+        """Raises a `ValueError` unless the groups are of equal size."""
+        if self.samples % self.groups:
+            raise ValueError(f"--groups {self.groups} does not divide --samples {self.samples}")
 
 
-def partially_importance_weighted(model: LatentVariableModel, samples: int, groups: int) -> LossFn:
-    """PIWAE: the generative model learns by the bound of all K draws, the net by that of groups.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Miwae(Grouped):
+    """The mean of importance-weighted bounds of groups of draws (Rainforth et al. 2018)."""
+
+    name: ClassVar[str] = "miwae"
+
+    def bound(self, log_weights: jax.Array) -> jax.Array:
+        """The mean of the groups' bounds."""
+        return bounds.miwae_bound(log_weights, self.groups)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Piwae(Grouped):
+    """The decoder learns by the bound of all draws, the encoder by that of groups.
 
     Rainforth et al. 2018 (arXiv 1802.04537), section 5: more draws make the generative model's
     gradient better and the inference net's worse.
-
-    Args:
-        model: the model's functions.
-        samples: K.
-        groups: how many groups the draws are in for the inference net's `miwae_bound`.
-
-    Raises:
-        ValueError: if `groups` does not divide `samples`.
     """
-    if groups < 1 or samples % groups:
-        raise ValueError(f"{groups} groups do not divide {samples} samples")
 
-    def log_weights(generative: Any, inference: Any) -> jax.Array:
-        (params, x), (posterior, z) = generative, inference
-        return model.log_joint(params, x, z) - posterior.log_prob(z)
+    name: ClassVar[str] = "piwae"
 
     def estimate(
-        params: Any, x: jax.Array, posterior: DiagonalGaussian, z: jax.Array
+        self, model: Bound, batch: Batch, posterior: Any, z: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        of_groups = partial(miwae_weights, groups=groups)
-        return two_gradient_bound(
-            log_weights, importance_weights, of_groups, (params, x), (posterior, z)
-        )
+        """The bound of all draws, with either gradient."""
+        fixed, at = jax.lax.stop_gradient((posterior, z))
+        by_model = log_joint(model, batch, at) - fixed.log_prob(at)
+        by_inference = log_joint(held(model), batch, z) - posterior.log_prob(z)
+        weights = miwae_weights(jax.lax.stop_gradient(by_model), self.groups)
+        return two_gradient_bound(by_model, by_inference, weights), by_model
 
-    return _from_draws(model, samples, estimate)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ciwae(FromDraws):
+    """Between the ELBO and the importance-weighted bound (Rainforth et al. 2018)."""
+
+    name: ClassVar[str] = "ciwae"
+    samples: int = setting(64, at_least=1)
+    """Draws of z for each image."""
+    mix: float = setting(0.05, at_least=0, at_most=1)
+    """The ELBO's share."""
+
+    def bound(self, log_weights: jax.Array) -> jax.Array:
+        """The mixture."""
+        return bounds.ciwae_bound(log_weights, self.mix)
 
 
-def _from_draws(model: LatentVariableModel, samples: int, estimate: Pairs) -> LossFn:
-    """The `LossFn` of `estimate(params, x, posterior, z) -> (bound [B], log weights [K, B])`."""
-    if samples < 1:
-        raise ValueError(f"{samples} samples: give at least 1")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Renyi(FromDraws):
+    """The variational Renyi bound (Li & Turner 2016)."""
 
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        x, mask = batch["x"], batch.get("mask")
-        posterior = model.encode(params, x)
-        z = posterior.samples(key, samples)
-        bounds, log_weights = estimate(params, x, posterior, z)
-        loss = batch_mean(-bounds, mask)
-        log_weights = jax.lax.stop_gradient(log_weights)
-        kl = batch_mean(elbo(posterior.log_prob(z) - model.prior(params).log_prob(z)), mask)
-        reconstruction = batch_mean(-elbo(log_weights), mask) - kl
-        metrics = elbo_metrics(loss, reconstruction, kl)
-        return loss, (metrics | {"iwae": batch_mean(iwae_bound(log_weights), mask)}, extra)
+    name: ClassVar[str] = "renyi"
+    samples: int = setting(50, at_least=1)
+    """Draws of z for each image."""
+    alpha: float = setting(0.5)
+    """Order: 0 is the importance-weighted bound, 1 the ELBO."""
 
-    return loss_fn
+    def bound(self, log_weights: jax.Array) -> jax.Array:
+        """The bound of order alpha."""
+        return bounds.renyi_bound(log_weights, self.alpha)

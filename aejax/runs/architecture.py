@@ -8,6 +8,8 @@ import flax.linen as nn
 from aejax import likelihoods, nets
 from aejax.runs.config import Config
 from aejax.runs.idle_flags import Conditions, With
+from aejax.settings import setting
+from aejax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class ArchitectureConfig(Config):
         "sigma": With("likelihood", ("gaussian", "laplace")),
     }
 
-    latent_dim: int = 2
+    latent_dim: int = setting(2, at_least=1)
     """Dimensions of the latent."""
     net: Literal["mlp", "conv"] = "mlp"
     """Dense or convolutional encoder and decoder."""
@@ -49,30 +51,28 @@ class ArchitectureConfig(Config):
     gaussian_optimal, of each image's best scale, no density;
     categorical, any probabilities of the 256 levels;
     logistic_mixture, PixelCNN++'s probabilities of them."""
-    sigma: float = 0.1
+    sigma: float = setting(0.1, above=0)
     """Standard deviation of a pixel (--likelihood gaussian or laplace)."""
 
-    def nets(self, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
-        """The encoder for images of `(H, W, C)`, and the decoder to what the likelihood takes.
+    def nets(self, spec: Spec) -> tuple[nn.Module, nn.Module]:
+        """The encoder of x, and the decoder to what the likelihood takes.
 
         Raises:
-            ValueError: if a size does not fit, or the likelihood cannot be of C channels.
+            ValueError: if a size does not fit, or the likelihood cannot be of so many channels.
         """
-        if self.latent_dim < 1:
-            raise ValueError(f"--latent-dim {self.latent_dim} is not positive")
-        height, width, channels = image_shape
-        outputs_shape = (height, width, self.p_x().channels(channels))
+        *sides, channels = spec["x"].shape
+        outputs_shape = (*sides, self.p_x().channels(channels))
         pairs = {
             "mlp": lambda: nets.mlp_pair(outputs_shape, self.hidden),
             "conv": lambda: nets.conv_pair(outputs_shape, self.channels),
         }
-        encoder, decoder = map(self.computed, pairs[self.net]())
+        encoder, decoder = pairs[self.net]()
         if self.likelihood == "gaussian_learned":
             decoder = nets.LearnedScale(decoder)
         return encoder, decoder
 
     def p_x(self) -> likelihoods.Likelihood:
-        """The likelihood of an image given the decoder's outputs."""
+        """The likelihood of an example given the decoder's outputs."""
         builders = {
             "bernoulli": likelihoods.bernoulli,
             "continuous_bernoulli": likelihoods.continuous_bernoulli,

@@ -1,26 +1,43 @@
-"""The flags that every experiment has."""
+"""What an experiment needs to know: its flags, and from them its model and what is minimised."""
 
 import dataclasses
-import math
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-import flax.linen as nn
-import jax.numpy as jnp
+import optax
 
-from aejax.data.holdout import check_validation
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
-from aejax.nets.compute import Computed
-from aejax.runs.distributed import check_distributed
-from aejax.runs.idle_flags import Conditions, Without, check_idle, flag, idle
-from aejax.runs.optimisation import check_optimisation
-from aejax.runs.recipe import Recipe
+from aejax.models.model import Model
+from aejax.objectives.objective import Objective
+from aejax.runs.devices import check_distributed
+from aejax.runs.groups import DataFlags, DeviceFlags, OptimisationFlags, RunFlags
+from aejax.runs.idle_flags import Conditions, Without, check_idle, idle
+from aejax.settings import check_settings, flag, said
+from aejax.types import Spec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """What an experiment needs to know; experiments add their own fields and `build`."""
+# The fields, and so --help, begin with those of the last.
+class Config(RunFlags, DeviceFlags, OptimisationFlags, DataFlags):
+    """An experiment: the flags that all have; each adds its own, its `model` and its `criterion`.
+
+    What it gives beside them are pictures, results and texts, which have defaults.
+    """
 
     name: ClassVar[str] = "experiment"
     kinds: ClassVar[Mapping[str, Mapping[str, type]]] = {}
@@ -28,137 +45,104 @@ class Config:
     acts: ClassVar[Conditions] = {"skip_at_most": Without("skip_above", (None,))}
     """Fields that act with some value of another field only; given without it they are refused."""
 
-    dataset: str = "mnist5k"
-    """Any TFDS data set with images of one size: fashion_mnist, ...; built in: mnist5k, photos,
-    fiddle_tunes."""
-    data_dir: str | None = None
-    """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-    epochs: int = 100
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images a step."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """The learning rate throughout, or its rise over 2% of the steps and a cosine down to 0."""
-    seed: int = 0
-    """Seed of parameters, shuffling and noise."""
-    workdir: str | None = None
-    """Run directory. Default: runs/ and the experiment's name."""
-    resume: bool = False
-    """Go on with the run in the run directory."""
-    overwrite: bool = False
-    """Replace the run in the run directory, once the new one has something to keep."""
-    validation: float | None = None
-    """Training images held out to choose by, a number or a share: then the best checkpoint by them
-    is kept and used. Default: none, and the last epoch is used."""
-    data: Literal["auto", "resident", "stream"] = "auto"
-    """Keep the images on the device, or stream them from disk. auto: by their size."""
-    devices: int | None = None
-    """Devices that share each batch. Default: all."""
-    mesh: str | None = None
-    """data=4,model=2: 4 times 2 devices; the 4 share each batch, the 2 the columns of kernels of
-    128 or more."""
-    coordinator: str | None = None
-    """host:port of the first of several processes, or auto on TPU pods, Slurm and Open MPI."""
-    process_id: int | None = None
-    """Which of the processes this is, from 0."""
-    num_processes: int | None = None
-    """How many there are."""
-    checkpoint_every: int = 10
-    """Epochs between checkpoints, of which the last 3 are kept."""
-    clip_norm: float | None = None
-    """Largest norm of a gradient, to which a larger one is scaled down. Default: none."""
-    weight_decay: float = 0.0
-    """Decay of kernels a step, times the learning rate, apart from the gradient (AdamW)."""
-    ema: float | None = None
-    """Decay of a moving average of the parameters, which is then what is evaluated and used."""
-    skip_above: float | None = None
-    """Skip updates whose gradient's norm is not finite or over this many times the 0.9 quantile of
-    the last 100. Default: none is skipped."""
-    skip_at_most: int = 20
-    """How many may be skipped in a row."""
-    accumulate: int = 1
-    """Parts of a batch whose gradients are taken one after the other, in less memory."""
-    remat: bool = False
-    """Compute activations anew for the gradient and keep none: on GPU and TPU, where it saves
-    memory for a third more time."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """Of encoder and decoder; parameters, latents and losses are float32."""
+    dequantized: ClassVar[bool] = False
+    """Whether the loss draws the pixels anew within their levels, as what looks at the likelihood
+    then has to."""
 
-    def build(self, image_shape: tuple[int, int, int]) -> Recipe:
-        """The model, loss, optimiser and figures for images of `(H, W, C)`.
+    def model(self, spec: Spec) -> Model:
+        """The model of examples of `spec`; `spec["x"]` says x's shape and type.
 
         Raises:
-            ValueError: if a field's value does not fit the images.
+            ValueError: if a field's value does not fit the data.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how to build its model")
+        raise NotImplementedError(f"{type(self).__name__} does not say what its model is")
 
-    def build_for(self, image_shape: tuple[int, int, int], train_images: int) -> Recipe:
-        """`build`, for experiments whose loss depends on how many training images there are."""
-        return self.build(image_shape)
+    def criterion(self, spec: Spec) -> Objective:
+        """What is minimised."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what is minimised")
 
-    def computed(self, net: nn.Module) -> nn.Module:
-        """The net, computed as --precision and --remat ask."""
-        if self.precision == "float32" and not self.remat:
-            return net
-        dtype = {"float32": jnp.float32, "bf16": jnp.bfloat16}[self.precision]
-        return Computed(net, dtype, self.remat)
+    def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
+        """The optimiser, inside of what the flags of optimisation put around it."""
+        return optax.adam(self.learning_rate)
 
-    def steps(self, train_images: int) -> int:
-        """The updates of the whole training."""
-        return self.epochs * (train_images // self.batch_size)
+    def check(self) -> None:
+        """Raises a `ValueError` for values that make no sense together; none is traced."""
+
+    def check_examples(self, data: Dataset) -> None:
+        """Raises a `ValueError`, "has ...: needs ...", for data that it cannot be trained on."""
+
+    def observe(self, data: Dataset) -> Dataset:
+        """What evaluations make of a data set first, where the loss draws its examples anew."""
+        return data
+
+    def headline(self, metrics: dict[str, float]) -> str:
+        """The line that ends a run: its test metrics as text."""
+        raise NotImplementedError(f"{type(self).__name__} has no headline")
+
+    def figures(self, run: Any, test: Dataset) -> "Iterator[tuple[str, Figure]]":
+        """The named figures that a `Run` leaves."""
+        yield from ()
+
+    def results(self, run: Any, train: Dataset, test: Dataset) -> dict[str, float]:
+        """Further numbers, by name, that a finished `Run` prints and leaves in `results.json`."""
+        return {}
+
+    def epoch_figures(
+        self, model: Model, variables: Any, test: Dataset
+    ) -> "Iterator[tuple[str, Figure]]":
+        """Named figures that every epoch leaves, in `figures/epochs/NAME_EPOCH.png`."""
+        yield from ()
 
     def resumable(self) -> frozenset[str]:
         """The fields that may change when a run is resumed."""
-        # A cosine reaches 0 at the last epoch: with more of them every step would be another.
-        return RESUMABLE - ({"epochs"} if self.schedule == "cosine" else set())
+        names = [field.name for field in dataclasses.fields(self)]
+        found = {name for name in names if said(type(self), name, "resumable")}
+        # A schedule over the whole training: with more epochs every step would be another.
+        return frozenset(found - ({"epochs"} if self.by_length() else set()))
+
+    def by_length(self) -> bool:
+        """Whether what a step does depends on how many there will be."""
+        return self.schedule == "cosine"
 
     def directory(self) -> Path:
         """The run directory."""
         return Path(self.workdir or f"runs/{self.name}")
 
 
-# What may change when a run is resumed: none of it changes what the finished epochs computed.
-RESUMABLE = frozenset(
-    {
-        "data_dir",
-        "epochs",
-        "workdir",
-        "resume",
-        "overwrite",
-        "data",
-        "devices",
-        "mesh",
-        "coordinator",
-        "process_id",
-        "num_processes",
-        "checkpoint_every",
-    }
-)
-
-
 def check_config(config: Config) -> None:
     """Raises a `UsageError` for the first field whose value makes no sense or changes nothing."""
-    for field in ("epochs", "batch_size", "checkpoint_every"):
-        if getattr(config, field) < 1:
-            raise UsageError(f"{flag(field)} {getattr(config, field)} is not positive")
-    check_distributed(config)
-    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
-        raise UsageError(f"--learning-rate {config.learning_rate} is not a positive number")
-    check_optimisation(config)
-    check_seed(config.seed)
-    if config.validation is not None:
-        check_validation(config.validation)
-    if config.resume and config.overwrite:
-        raise UsageError("--resume goes on with a run and --overwrite replaces it: give one")
+    try:
+        check_choices(config)
+        check_settings(config)
+        config.check_data()
+        config.check_optimisation()
+        config.check_run()
+        check_distributed(config)
+        for field in config.kinds:
+            getattr(config, field).__post_init__()
+        config.check()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     check_idle(config)
 
 
-def check_seed(seed: int) -> None:
-    """Raises a `UsageError` for a seed that a random key cannot be made of."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed} is not within 0 and 2^32 - 1")
+def check_choices(config: Any) -> None:
+    """Raises a `ValueError` for a value that is none of its field's choices."""
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        choices = _choices(hints[field.name])
+        value = getattr(config, field.name)
+        if choices and value is not None and value not in choices:
+            known = ", ".join(map(str, choices))
+            raise ValueError(f"{flag(field.name)} {value} is none of {known}")
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return tuple(choice for part in get_args(hint) for choice in _choices(part))
+    return ()
 
 
 def check_resumable(config: Config, saved: dict[str, object]) -> None:
@@ -197,7 +181,7 @@ def from_json(config_class: type[Config], fields: dict[str, Any]) -> Config:
             kinds, own = config_class.kinds[field], dict(values[field])
             values[field] = kinds[own.pop("name")](**own)
         return config_class(**values)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"a run of {config_class.name}.py has fields that this version does not know: {error}"
         ) from error

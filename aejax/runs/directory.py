@@ -12,6 +12,7 @@ from typing import Any
 from aejax.errors import UsageError
 
 _PACKAGES = ("aejax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+FORMAT = 2  # of a run directory; raise it when what is written there changes
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 SUMMARY, RESULTS, POPULATION = "summary.json", "results.json", "population.json"
 EVALUATION, CODES = "evaluation", "codes"  # of a split at a step, see `measured_at`
@@ -52,7 +53,7 @@ def write_config(directory: Path, described: dict[str, Any], step: int = 0) -> N
     earlier = [part for part in _history(directory) if part["step"] < step]
     if not earlier or any(earlier[-1][key] != now[key] for key in now):
         earlier.append({"step": step} | now)
-    record = described | {"versions": now["versions"], "history": earlier}
+    record = {"format": FORMAT} | described | {"versions": now["versions"], "history": earlier}
     write_json(directory / CONFIG, record)
 
 
@@ -81,15 +82,23 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The `config.json` of a run.
 
     Raises:
-        UsageError: if there is none or it is damaged.
+        UsageError: if there is none, it is damaged, or it is of another version of the directory.
     """
     try:
         config = json.loads((directory / CONFIG).read_text())
+        written = config.get("format", 1)
+        if written != FORMAT:
+            raise UsageError(
+                f"{directory} is a run directory of format {written}, which another version of "
+                f"aejax wrote, and this one reads {FORMAT}: train it again"
+            )
         keys = ("experiment", "fields", "arrays", "names", "train_examples")
         return {key: config[key] for key in keys}
+    except UsageError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"there is no run in {directory}: give its --workdir") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{directory / CONFIG} is damaged ({error}): restore it") from error
 
 

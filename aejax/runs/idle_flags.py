@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aejax.errors import UsageError
+from aejax.settings import flag
 
 
 class With(NamedTuple):
@@ -42,7 +43,8 @@ Conditions = Mapping[str, With | Without]  # by field
 
 def idle(flags: Any) -> dict[str, With | Without]:
     """The fields that change nothing in this instance, and what each would need."""
-    return {name: needed for name, needed in flags.acts.items() if not needed.holds(flags)}
+    acts = getattr(flags, "acts", {})
+    return {name: needed for name, needed in acts.items() if not needed.holds(flags)}
 
 
 def check_idle(flags: Any) -> None:
@@ -52,11 +54,6 @@ def check_idle(flags: Any) -> None:
         value = getattr(flags, name)
         if value != defaults[name]:
             raise UsageError(f"{_spelled(name, (value,))} {needed}")
-
-
-def flag(field: str) -> str:
-    """The flag of a field."""
-    return "--" + field.replace("_", "-")
 
 
 def _spelled(field: str, values: tuple[Any, ...]) -> str:

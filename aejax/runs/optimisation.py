@@ -1,84 +1,53 @@
-"""The flags that change how an update is made: Optax's pieces around a recipe's optimiser."""
+"""Optax's pieces that the flags of optimisation put around an experiment's optimiser."""
 
-import dataclasses
-import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import optax
 
-from aejax.errors import UsageError
-from aejax.objectives import WholeBatch
-from aejax.runs.idle_flags import flag
-from aejax.runs.recipe import Recipe
-from aejax.traced import is_known
+from aejax.runs.groups import OptimisationFlags
+from aejax.settings import flag
 from aejax.training.skipping import skip_outliers
 
-if TYPE_CHECKING:
-    from aejax.runs.config import Config
-
-_DEFAULTS = {
-    "schedule": "constant",
-    "clip_norm": None,
-    "weight_decay": 0.0,
-    "ema": None,
-    "skip_above": None,
-    "accumulate": 1,
-}
+_AROUND = ("schedule", "clip_norm", "weight_decay", "ema", "skip_above", "accumulate")
 
 
-def optimised(recipe: Recipe, config: "Config", steps: int) -> Recipe:
-    """The recipe with its optimiser, and its step, as the flags ask of a training of `steps`.
+def wrapped_optimizer(
+    optimizer: optax.GradientTransformation, flags: OptimisationFlags, steps: int
+) -> optax.GradientTransformation:
+    """The optimiser as the flags ask of a training of `steps`.
 
-    From the inside out: clip the gradient's norm, the recipe's own optimiser, weight decay, the
+    From the inside out: clip the gradient's norm, the experiment's own optimiser, weight decay, the
     schedule, and the skipping of outliers around it all.
-
-    Raises:
-        ValueError: if a flag is given where the recipe has a step of its own, or its loss is no
-            mean over the images and would be accumulated.
     """
-    if recipe.train_step is not None:
-        _refuse(config)
-        return recipe
-    if config.accumulate > 1 and isinstance(recipe.loss_fn, WholeBatch):
-        raise ValueError(
-            f"--accumulate {config.accumulate} would train another objective, the loss of this one "
-            "being no mean over the images: leave it out, or give a smaller --batch-size"
-        )
-    pieces = [recipe.optimizer]
-    if config.clip_norm is not None:
-        pieces.insert(0, optax.clip_by_global_norm(config.clip_norm))
-    if not is_known(config.weight_decay) or config.weight_decay > 0:
+    pieces = [optimizer]
+    if flags.clip_norm is not None:
+        pieces.insert(0, optax.clip_by_global_norm(flags.clip_norm))
+    if isinstance(flags.weight_decay, jax.Array) or flags.weight_decay > 0:
         # What comes out of the optimiser has the learning rate in it already, and its sign.
-        rate = -config.learning_rate * config.weight_decay
+        rate = -flags.learning_rate * flags.weight_decay
         pieces.append(optax.add_decayed_weights(rate, mask=_kernels))
-    if config.schedule != "constant":
+    if flags.schedule != "constant":
         # The updates of Adam and its kin are proportional to the learning rate.
         factor = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(steps // 50, 1), max(steps, 2))
         pieces.append(optax.scale_by_schedule(factor))
-    optimizer = optax.chain(*pieces) if len(pieces) > 1 else recipe.optimizer
-    if config.skip_above is not None:
-        optimizer = skip_outliers(optimizer, factor=config.skip_above, patience=config.skip_at_most)
-    recipe = dataclasses.replace(recipe, optimizer=optimizer, accumulate=config.accumulate)
-    return recipe if config.ema is None else dataclasses.replace(recipe, ema_decay=config.ema)
+    whole = optax.chain(*pieces) if len(pieces) > 1 else optimizer
+    if flags.skip_above is None:
+        return whole
+    return skip_outliers(whole, factor=flags.skip_above, patience=flags.skip_at_most)
 
 
-def check_optimisation(config: "Config") -> None:
-    """Raises a `UsageError` for the first of these flags whose value makes no sense."""
-    for field in ("clip_norm", "skip_above"):
-        value = getattr(config, field)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{flag(field)} {value} is not a positive number")
-    for field in ("skip_at_most", "accumulate"):
-        if getattr(config, field) < 1:
-            raise UsageError(f"{flag(field)} {getattr(config, field)} is not positive")
-    if not (math.isfinite(config.weight_decay) and config.weight_decay >= 0):
-        raise UsageError(f"--weight-decay {config.weight_decay} is not a number from 0 on")
-    if config.ema is not None and not 0 <= config.ema < 1:
-        raise UsageError(f"--ema {config.ema} is not from 0 to below 1")
-    if config.batch_size % config.accumulate:
-        raise UsageError(
-            f"--accumulate {config.accumulate} does not divide --batch-size {config.batch_size}"
+def refuse_optimisation(flags: OptimisationFlags) -> None:
+    """Raises a `ValueError` for a flag that a model of several losses has no use for."""
+    given = [
+        f"{flag(field)} {getattr(flags, field)}"
+        for field in _AROUND
+        if getattr(flags, field) != getattr(OptimisationFlags, field)
+    ]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} not for models of several "
+            "losses: leave it out"
         )
 
 
@@ -87,16 +56,3 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map_with_path(
         lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params
     )
-
-
-def _refuse(config: "Config") -> None:
-    given = [
-        f"{flag(field)} {getattr(config, field)}"
-        for field, default in _DEFAULTS.items()
-        if getattr(config, field) != default
-    ]
-    if given:
-        raise ValueError(
-            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} not for models of several "
-            "losses: leave it out"
-        )

@@ -4,8 +4,7 @@ import contextlib
 import sys
 from typing import Any
 
-from tensorboardX import SummaryWriter
-from tqdm import tqdm
+import numpy as np
 
 from aejax.runs import directory as files
 from aejax.runs.config import Config
@@ -20,6 +19,9 @@ class Log(contextlib.AbstractContextManager["Log"]):
     """
 
     def __init__(self, config: Config, steps_per_epoch: int, step: int):
+        from tensorboardX import SummaryWriter  # only who trains needs them
+        from tqdm import tqdm
+
         self._config, self._workdir = config, config.directory()
         self._bar = tqdm(
             total=config.epochs * steps_per_epoch * config.batch_size,
@@ -34,18 +36,23 @@ class Log(contextlib.AbstractContextManager["Log"]):
 
     def show(self, progress: Progress) -> None:
         """Moves the bar to where training stands."""
-        epochs, loss = self._config.epochs, progress.totals.means()["loss"]
+        epochs, losses = self._config.epochs, np.array(progress.totals.means()["loss"], ndmin=1)
+        losses = losses[np.atleast_1d(progress.alive)]
+        loss = np.sum(losses) / max(1, len(losses))
         self._bar.set_description(f"epoch {progress.epoch}/{epochs}", refresh=False)
         self._bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
         done = (progress.epoch - 1) * progress.steps_per_epoch + progress.batch
         self._bar.update(done * self._config.batch_size - self._bar.n)
 
     def write(self, records: list[dict[str, Any]]) -> None:
-        """Adds lines to the metrics, and a point a metric under `train/` and `test/` to events."""
+        """Adds lines to the metrics, and a point a metric under `train/` and `test/` to events.
+
+        What members have is in lists, and no event.
+        """
         files.append_metrics(self._workdir, records)
         for record in records:
             for name, value in record.items():
-                if name not in ("step", "epoch", "split"):
+                if name not in ("step", "epoch", "split") and not isinstance(value, list):
                     self._events.add_scalar(f"{record['split']}/{name}", value, record["step"])
 
     def __exit__(self, *_: object) -> None:

@@ -1,80 +1,97 @@
-"""What an experiment is made of, as plain functions."""
+"""What a run is made of, built from its `Config`: the model, its loss and its step."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax
+import jax.numpy as jnp
 import optax
 
-from aejax.data.dataset import Dataset
-from aejax.generative import LatentVariableModel
+from aejax.errors import UsageError
+from aejax.models.computed import computed
+from aejax.models.model import Model
+from aejax.objectives.objective import Objective, Training, make_loss
+from aejax.runs.config import Config
+from aejax.runs.optimisation import refuse_optimisation, wrapped_optimizer
+from aejax.training.adversarial import make_phased_step, phased_loss, phased_optimizer
 from aejax.training.step import TrainStep, make_train_step
-from aejax.types import LossFn
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from aejax.runs.run import Run
+from aejax.types import LossFn, Spec, WholeBatch
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The functions that a run is made of; `Config.build` returns one.
+    """The functions that a run is made of.
 
     Attributes:
-        init: (key, images `[B, H, W, C]`) -> params.
-        loss_fn: see `aejax.objectives`.
-        optimizer: an Optax transformation.
-        encode: (params, images `[B, H, W, C]`) -> codes `[B, D]`.
-        decode: (params, codes `[B, D]`) -> images `[B, H, W, C]`.
-        sample_prior: (params, key, n) -> codes `[n, D]`, or None for a model without a prior.
-        figures: (run, test data) -> the named figures that a run leaves.
-        headline: test metrics -> the line that ends a run.
-        score: metrics -> the number, the lower the better, by which checkpoints and members are
-            ranked on validation images; it must mean the same all along the training.
-        results: (run, training data, test data) -> further numbers, by name, which a finished run
-            prints and leaves in `results.json` before it draws its figures.
-        epoch_figures: (params, test data) -> named figures that every epoch leaves, in
-            `figures/epochs/NAME_EPOCH.png`.
-        classes: how many classes the labels must be of, where the model is given them.
-        ema_decay: of the parameters' moving average, or None to keep none.
-        accumulate: into how many parts a batch is shared out for its gradient, as flags ask.
-        train_step: in place of the step that `loss_fn` and `optimizer` make, for models of several
-            losses; `optimizer.init` still makes the optimiser's state.
-        extra: the state's `extra` before the first step, where the loss keeps something there.
-        latent_variable_model: of a variational autoencoder, for what looks at its likelihood.
-        observe: what evaluations make of a data set first, where the loss draws its images anew.
-        dequantized: whether the loss draws the pixels anew within their levels, as what looks at
-            the likelihood has to.
+        model: the model.
+        objective: what is minimised, in this training.
+        loss_fn: its loss.
+        optimizer: an Optax transformation, whose `init` makes the optimiser's state.
+        train_step: (state, batch) -> (state, metrics).
+        ema: whether an average of the parameters is kept.
+        parts: into how many parts, one after the other, a batch is shared out.
     """
 
-    init: Callable[[jax.Array, jax.Array], Any]
+    model: Model
+    objective: Objective
     loss_fn: LossFn
     optimizer: optax.GradientTransformation
-    encode: Callable[[Any, jax.Array], jax.Array]
-    decode: Callable[[Any, jax.Array], jax.Array]
-    sample_prior: Callable[[Any, jax.Array, int], jax.Array] | None
-    figures: "Callable[[Run, Dataset], Iterator[tuple[str, Figure]]]"
-    headline: Callable[[dict[str, float]], str]
-    score: Callable[[Mapping[str, float]], float] = itemgetter("loss")
-    results: "Callable[[Run, Dataset, Dataset], dict[str, float]] | None" = None
-    epoch_figures: "Callable[[Any, Dataset], Iterator[tuple[str, Figure]]] | None" = None
-    classes: int | None = None
-    ema_decay: float | None = None
-    accumulate: int = 1
-    train_step: TrainStep | None = None
-    extra: Any = None
-    latent_variable_model: LatentVariableModel | None = None
-    observe: Callable[[Dataset], Dataset] = lambda data: data
-    dequantized: bool = False
+    train_step: TrainStep
+    ema: bool = False
+    parts: int = 1
 
-    def step(self) -> TrainStep:
-        """The update: (state, batch) -> (state, metrics)."""
-        if self.train_step is not None:
-            return self.train_step
-        decay = 0.0 if self.ema_decay is None else self.ema_decay
-        return make_train_step(
-            self.loss_fn, self.optimizer, ema_decay=decay, accumulate=self.accumulate
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether log p(x) can be estimated: of a VAE with a p(x|z) that is a density or a mass."""
+        likelihood = self.model.likelihood
+        normalised = likelihood is None or likelihood.normalised
+        return self.objective.variational and normalised and not self.model.conditional
+
+
+def build_recipe(config: Config, spec: Spec, train_examples: int) -> Recipe:
+    """The recipe of a configuration, for examples of `spec`.
+
+    Raises:
+        UsageError: if a field's value does not fit.
+    """
+    try:
+        return _built(config, spec, train_examples)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _built(config: Config, spec: Spec, train_examples: int) -> Recipe:
+    steps = config.steps(train_examples)
+    training = Training(steps, train_examples, config.batch_size)
+    model, objective = _computed(config, spec), config.criterion(spec).during(training)
+    own: Any = getattr(config, "phases", None)
+    if own is not None:
+        refuse_optimisation(config)
+        return _phased(model, objective, own(model))
+    loss_fn = make_loss(model, objective)
+    if config.accumulate > 1 and isinstance(loss_fn, WholeBatch):
+        raise ValueError(
+            f"--accumulate {config.accumulate} would train another objective, the loss of this one "
+            "being no mean over the images: leave it out, or give a smaller --batch-size"
         )
+    optimizer = wrapped_optimizer(
+        config.optimizer(train_examples // config.batch_size), config, steps
+    )
+    decay = 0.0 if config.ema is None else config.ema
+    step = make_train_step(loss_fn, optimizer, ema_decay=decay, accumulate=config.accumulate)
+    ema = config.ema is not None
+    return Recipe(model, objective, loss_fn, optimizer, step, ema, config.accumulate)
+
+
+def _computed(config: Config, spec: Spec) -> Model:
+    """The model, computed as --precision and --remat ask."""
+    model = config.model(spec)
+    if config.precision == "float32" and not config.remat:
+        return model
+    dtype = {"float32": jnp.float32, "bf16": jnp.bfloat16}[config.precision]
+    return computed(model, dtype, config.remat)
+
+
+def _phased(model: Model, objective: Objective, phases: Any) -> Recipe:
+    """The recipe of a model of several losses, whose step takes them in turn."""
+    step, optimizer = make_phased_step(phases), phased_optimizer(phases)
+    return Recipe(model, objective, phased_loss(phases), optimizer, step)

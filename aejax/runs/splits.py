@@ -5,9 +5,8 @@ from typing import NamedTuple
 from aejax.data.dataset import Dataset
 from aejax.data.holdout import hold_out
 from aejax.data.load import load_dataset
+from aejax.processes.processes import first_alone, several
 from aejax.runs.config import Config
-from aejax.runs.recipe import Recipe
-from aejax.training.processes import first_alone, several
 
 
 class Splits(NamedTuple):
@@ -27,10 +26,10 @@ class Splits(NamedTuple):
         """The split that is evaluated after every epoch, by name: validation before test."""
         return ("test", self.test) if self.validation is None else ("validation", self.validation)
 
-    def observed(self, recipe: Recipe) -> "Splits":
-        """What the recipe's evaluations make of the images that are not trained on."""
-        held = None if self.validation is None else recipe.observe(self.validation)
-        return Splits(self.train, recipe.observe(self.test), held)
+    def observed(self, config: Config) -> "Splits":
+        """What the experiment's evaluations make of the images that are not trained on."""
+        held = None if self.validation is None else config.observe(self.validation)
+        return Splits(self.train, config.observe(self.test), held)
 
 
 def load_splits(config: Config, data_dir: str | None = None) -> Splits:
@@ -57,5 +56,5 @@ def load_split(config: Config, split: str, data_dir: str | None = None) -> Datas
 def _load(config: Config, split: str, data_dir: str | None) -> Dataset:
     where = data_dir or config.data_dir
     if several():
-        first_alone(lambda: load_dataset(config.dataset, split, where))
-    return load_dataset(config.dataset, split, where)
+        first_alone(lambda: load_dataset(config.dataset, split, where, **config.loading()))
+    return load_dataset(config.dataset, split, where, **config.loading())

@@ -1,14 +1,12 @@
 """Adversarial training: losses that pull against each other, and a step that takes them in turn."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from aejax.objectives import batch_mean
 from aejax.training.state import TrainState, step_key
 from aejax.training.step import TrainStep, make_train_step
 from aejax.types import Batch, LossFn, Metrics
@@ -43,7 +41,7 @@ def make_phased_step(phases: Mapping[str, Phase]) -> TrainStep:
         metrics: Metrics = {}
         for index, (name, phase) in enumerate(phases.items()):
             state, found = _run_phase(name, phase, state, batch, keys[index])
-            metrics |= found
+            metrics = found | metrics  # the loss is the first phase's
         return dataclasses.replace(state, step=state.step + 1), metrics
 
     return train_step
@@ -101,65 +99,7 @@ def phased_loss(phases: Mapping[str, Phase]) -> LossFn:
         for index, phase in enumerate(phases.values()):
             loss, (found, extra) = phase.loss_fn(params, extra, batch, keys[index], step)
             losses.append(loss)
-            metrics |= found
+            metrics = found | metrics  # the loss is the first phase's
         return losses[0], (metrics, extra)
-
-    return loss_fn
-
-
-def discriminator_loss(
-    encode: Callable[[Any, jax.Array], jax.Array],
-    discriminate: Callable[[Any, jax.Array], jax.Array],
-    sample_prior: Callable[[jax.Array, int], jax.Array],
-) -> LossFn:
-    """-log D(z) - log(1 - D(code)), with z from the prior; no gradient reaches the codes.
-
-    Goodfellow et al. 2014 (arXiv 1406.2661), equation 1. With logits l, -log sigmoid(l) =
-    softplus(-l) and -log(1 - sigmoid(l)) = softplus(l), finite at any finite logit.
-
-    Args:
-        encode: (params, images `[B, H, W, C]`) -> codes `[B, D]`.
-        discriminate: (params, codes `[B, D]`) -> the logits `[B]` of being the prior's.
-        sample_prior: (key, n) -> `[n, D]`.
-
-    Returns:
-        A `LossFn` with metrics `discriminator` (2 ln 2 where D knows nothing) and
-        `discriminator_accuracy`, over as many draws of the prior as codes.
-    """
-
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        codes = jax.lax.stop_gradient(encode(params, batch["x"]))
-        on_prior = discriminate(params, sample_prior(key, len(codes)))
-        on_codes = discriminate(params, codes)
-        mask = batch.get("mask")
-        loss = batch_mean(jax.nn.softplus(-on_prior) + jax.nn.softplus(on_codes), mask)
-        right = 0.5 * ((on_prior > 0).astype(jnp.float32) + (on_codes < 0).astype(jnp.float32))
-        metrics = {"discriminator": loss, "discriminator_accuracy": batch_mean(right, mask)}
-        return loss, (metrics, extra)
-
-    return loss_fn
-
-
-def generator_loss(
-    encode: Callable[[Any, jax.Array], jax.Array],
-    discriminate: Callable[[Any, jax.Array], jax.Array],
-) -> LossFn:
-    """-log D(code): the encoder makes its codes pass for the prior's.
-
-    The form that does not saturate, Goodfellow et al. 2014, section 3; the arguments are those of
-    `discriminator_loss`.
-
-    Returns:
-        A `LossFn` with the metric `generator` (ln 2 where D knows nothing).
-    """
-
-    def loss_fn(
-        params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Metrics, Any]]:
-        logits = discriminate(params, encode(params, batch["x"]))
-        loss = batch_mean(jax.nn.softplus(-logits), batch.get("mask"))
-        return loss, ({"generator": loss}, extra)
 
     return loss_fn

@@ -16,9 +16,9 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from aejax.errors import UsageError
+from aejax.processes.processes import any_process, first_alone, is_first
 from aejax.quiet import quiet_absl
 from aejax.training.digests import damage, digest_path, drop_digest, drop_digests, write_digest
-from aejax.training.processes import any_process, first_alone, is_first
 from aejax.training.state import TrainState
 from aejax.training.totals import Totals
 

@@ -10,6 +10,12 @@ import jax.numpy as jnp
 from aejax.errors import DivergedError
 from aejax.training import skipping
 from aejax.training.state import TrainState
+from aejax.training.totals import Totals
+
+
+def goes_on(state: TrainState, totals: Totals) -> jax.Array:
+    """Whether there is a next step, a scalar bool: the losses are finite and updates are made."""
+    return jnp.isfinite(totals.sums["loss"]) & ~skipping.gave_up(state.opt_state)
 
 
 @jax.jit
@@ -21,6 +27,12 @@ def is_finite(state: TrainState) -> jax.Array:
     leaves = jax.tree.leaves((state.params, state.ema, state.extra))
     floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats], bool))
+
+
+@jax.jit
+def sound_members(states: TrainState, totals: Totals) -> jax.Array:
+    """By member, what `check_state` asks of a state: `[N]`, bool."""
+    return jax.vmap(lambda *of_one: goes_on(*of_one) & is_finite(of_one[0]))(states, totals)
 
 
 def check_state(state: TrainState, loss: float) -> None:

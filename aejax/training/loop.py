@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The one training loop: one model, or the members of a population as one program."""
 
 import dataclasses
 import time
@@ -8,27 +8,34 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from aejax.data.dataset import Dataset
 from aejax.data.resident import Arrays, Resident, Segment
 from aejax.data.stream import Stream
 from aejax.errors import UsageError
-from aejax.training import skipping
-from aejax.training.compiled import epoch_order, make_eval_segment, make_train_segment
-from aejax.training.health import check_metrics, check_state
-from aejax.training.processes import placed
-from aejax.training.sharding import data_mesh, replicated, split_kernels
+from aejax.processes.processes import placed
+from aejax.training.compiled import (
+    Carry,
+    block_of,
+    epoch_order,
+    layout,
+    make_eval_segment,
+    make_train_segment,
+)
+from aejax.training.health import check_state, sound_members
+from aejax.training.members import MemberSteps
+from aejax.training.sharding import replicated
 from aejax.training.slow_convolutions import warn_of_slow_convolutions
 from aejax.training.state import TrainState
-from aejax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
+from aejax.training.step import EvalStep, TrainStep
 from aejax.training.totals import Totals, zero_totals
-from aejax.types import Batch, LossFn, Metrics, Spec
+from aejax.types import Batch, Spec
 
-SECONDS_PER_CALL = 0.5
+SECONDS_PER_CALL, FEWEST_STEPS, LONGEST_CALL = 0.5, 8, 4.0
 
-Evaluate = Callable[[TrainState], dict[str, float]]
+Evaluate = Callable[[TrainState], dict[str, Any]]
+History = list[dict[str, Any]]
 
 
 class Source(Protocol):
@@ -58,7 +65,9 @@ class Progress(NamedTuple):
         batch: how many of its batches are done.
         steps_per_epoch: how many it has.
         seconds: what this process spent training on this epoch.
-        images_per_second: the rate since this process began the epoch.
+        images_per_second: the rate since this process began the epoch, that of all members.
+        alive: whether it goes on, `[]` or by member `[N]`; who finds a member diverged at the end
+            of an epoch sets it to False in place.
     """
 
     state: TrainState
@@ -68,11 +77,17 @@ class Progress(NamedTuple):
     steps_per_epoch: int
     seconds: float
     images_per_second: float
+    alive: np.ndarray
 
     @property
     def epoch_done(self) -> bool:
         """Whether this was the epoch's last batch."""
         return self.batch == self.steps_per_epoch
+
+    @property
+    def step(self) -> int:
+        """How many steps are done, by a member that has not diverged."""
+        return (self.epoch - 1) * self.steps_per_epoch + self.batch
 
 
 def make_source(dataset: Dataset, mesh: Mesh, *, stream: bool) -> Source:
@@ -82,7 +97,7 @@ def make_source(dataset: Dataset, mesh: Mesh, *, stream: bool) -> Source:
 
 def train(
     state: TrainState,
-    train_step: TrainStep,
+    train_step: TrainStep | MemberSteps,
     source: Source,
     *,
     epochs: int,
@@ -95,140 +110,114 @@ def train(
     It goes on from `state.step`, in the middle of an epoch if need be; `totals` are then those that
     were yielded with the state. `state` itself is copied and stays usable.
 
+    `MemberSteps` train the N members of a population, each in an order of its own. Every leaf of
+    `state` and `totals` then has a leading axis N, which is split over the devices. A member that
+    diverges is left as it is then, and its loss in `totals` stays NaN; the others go on.
+
     Raises:
         UsageError: if the batch is larger than the data set or not a multiple of the devices.
         DivergedError: if a loss or a parameter is not finite, or too many updates in a row were
-            skipped.
+            skipped, of one model.
     """
-    num_images = len(source.dataset)
-    check_batch_size(batch_size, num_images, mesh.shape["data"])
-    steps_per_epoch = num_images // batch_size
-    done = int(state.step)
+    num_images, population = len(source.dataset), isinstance(train_step, MemberSteps)
+    check_batch_size(batch_size, num_images, 1 if population else mesh.shape["data"])
+    steps = num_images // batch_size
     empty = metric_totals(train_step, state, source.dataset.spec, batch_size)
-    if totals is None or done % steps_per_epoch == 0:
-        totals = empty
-    copied = jax.tree.map(jnp.copy, (state, totals))
-    state = placed(copied[0], split_kernels(state, mesh))
-    totals = placed(copied[1], replicated(mesh))
-    run_segment = make_train_segment(train_step, source.take, mesh)
-    pace = _Pace()
-    warm = False
-    for epoch in range(done // steps_per_epoch, epochs):
-        order = epoch_order(state.key, np.int32(epoch), num_images, batch_size)
-        batch = begun = done - epoch * steps_per_epoch
+    alive = np.array(np.isfinite((empty if totals is None else totals).sums["loss"]))
+    done = int(np.max(np.asarray(state.step), where=alive, initial=0))
+    if totals is None or done % steps == 0:
+        totals = begun(empty, alive)
+    where = layout(train_step, state, mesh)
+    carry = placed(jax.tree.map(jnp.copy, (state, totals)), where)
+    run = _bound(train_step, make_train_segment(train_step, source.take, mesh), where[1])
+    pace = _Pace(block_of(steps, mesh))
+    for epoch in range(done // steps, epochs):
+        order = epoch_order(carry[0].key, np.int32(epoch), num_images, batch_size)
+        batch = behind = done - epoch * steps
         seconds = 0.0
-        start = time.perf_counter()
-        for segment in source.segments(order, batch, pace):
-            if not warm:  # compiles, runs no batch
-                state, totals = run_segment(state, totals, segment.arrays, 0, 0)
-                warm, start = True, time.perf_counter()
-            state, totals = run_segment(state, totals, *segment[:3])
-            loss = float(totals.sums["loss"])
-            now = time.perf_counter()
-            pace.adapt(segment.last - segment.first, now - start)
-            seconds += now - start
-            check_state(state, loss)
-            batch += segment.last - segment.first
-            rate = (batch - begun) * batch_size / seconds
-            yield Progress(state, totals, epoch + 1, batch, steps_per_epoch, seconds, rate)
+        segments = source.segments(order, batch, pace)
+        for after, made, spent in _calls(run, carry, segments, pace):
+            carry, batch, seconds = after, batch + made, seconds + spent
+            _judge(carry, alive, epoch_done=batch == steps)
+            rate = (batch - behind) * batch_size * alive.size / seconds
+            yield Progress(*carry, epoch + 1, batch, steps, seconds, rate, alive)
+        done = (epoch + 1) * steps
+        carry = carry[0], placed(begun(empty, alive), where[1])
+
+
+def begun(like: Totals, alive: np.ndarray) -> Totals:
+    """Totals of no batch, those of an epoch's beginning; who has diverged keeps a loss of NaN."""
+    zeros = jax.tree.map(jnp.zeros_like, like)
+    loss = jnp.where(alive, zeros.sums["loss"], jnp.nan)
+    return zeros._replace(sums=zeros.sums | {"loss": loss})
+
+
+def _bound(step: Any, segment: Callable[..., Any], split: Any) -> Callable[..., Any]:
+    """`(state, totals, arrays, *bounds)` of a compiled segment, with the members' own numbers."""
+    own = jax.device_put(step.hyperparameters, split) if isinstance(step, MemberSteps) else ()
+    return lambda state, totals, *rest: segment(state, totals, own, *rest)
+
+
+def _calls(
+    run: Callable[..., Carry], carry: Carry, segments: Iterator[Segment], pace: "_Pace"
+) -> Iterator[tuple[Carry, int, float]]:
+    """Runs segment after segment; yields the state and totals, the steps made and the seconds."""
+    start = time.perf_counter()
+    for segment in segments:
+        if not pace.measured:  # compiles, runs no batch
+            carry = run(*carry, segment.arrays, 0, 0)
             start = time.perf_counter()
-        done = (epoch + 1) * steps_per_epoch
-        totals = placed(jax.tree.map(jnp.copy, empty), replicated(mesh))
+        carry = run(*carry, *segment[:3])
+        jax.block_until_ready(carry[1])
+        steps, seconds = segment.last - segment.first, time.perf_counter() - start
+        pace.adapt(steps, seconds)
+        yield carry, steps, seconds
+        start = time.perf_counter()
 
 
-def make_evaluate(eval_step: EvalStep, source: Source, *, batch_size: int, mesh: Mesh) -> Evaluate:
-    """Builds `evaluate(state) -> {metric: mean over the whole data set}`, exact to the last row."""
+def _judge(carry: Carry, alive: np.ndarray, *, epoch_done: bool) -> None:
+    """Raises for one model that has diverged; notes at the end of an epoch which members have.
+
+    Within the epoch a member is left by its loss alone, whatever cut the epoch into calls.
+    """
+    state, totals = carry
+    if not alive.ndim:
+        check_state(state, float(totals.sums["loss"]))
+    elif epoch_done:
+        alive &= np.asarray(sound_members(state, totals))
+
+
+def make_evaluate(
+    eval_step: EvalStep | MemberSteps, source: Source, *, batch_size: int, mesh: Mesh
+) -> Evaluate:
+    """Builds `evaluate(state) -> {metric: mean over the whole data set}`, exact to the last row.
+
+    For `MemberSteps` the means are lists of N.
+    """
     num_images = len(source.dataset)
     steps = -(-num_images // batch_size)
     rows = np.arange(steps * batch_size, dtype=np.int32)
     order = np.where(rows < num_images, rows, 0).reshape(steps, batch_size)
-    run_segment = make_eval_segment(eval_step, source.take, num_images, mesh)
+    segment = make_eval_segment(eval_step, source.take, num_images, mesh)
 
-    def as_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return state, eval_step(state, batch)
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        totals = metric_totals(as_step, state, source.dataset.spec, 2)
-        totals = placed(totals, replicated(mesh))
-        for segment in source.segments(order, 0, lambda: steps):
-            totals = run_segment(state, totals, *segment)
+    def evaluate(state: TrainState) -> dict[str, Any]:
+        where = layout(eval_step, state, mesh)[1]
+        totals = placed(
+            metric_totals(_as_train_step(eval_step), state, source.dataset.spec, 2), where
+        )
+        run = _bound(eval_step, segment, where)
+        for part in source.segments(order, 0, lambda: steps):
+            totals = run(state, totals, *part)
         return totals.means()
 
     return evaluate
 
 
-def fit(
-    state: TrainState,
-    loss_fn: LossFn,
-    optimizer: optax.GradientTransformation,
-    train_data: Dataset,
-    test_data: Dataset | None = None,
-    *,
-    epochs: int,
-    batch_size: int,
-    stream: bool = False,
-    devices: int | None = 1,
-) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Trains `state` and returns it with a history: the loop for a notebook or a script.
-
-    Args:
-        state: `TrainState.create(params, optimizer, key)`; it stays usable.
-        loss_fn: see `aejax.objectives`.
-        optimizer: the one that `state` was created with.
-        train_data: shuffled anew each epoch.
-        test_data: evaluated after each epoch, if given.
-        epochs: train up to this many epochs, those already in `state` counted.
-        batch_size: images a step.
-        stream: read from disk rather than keep the images on the device.
-        devices: how many devices share each batch; None for all.
-
-    Returns:
-        The trained state, and one dict a line of the history: `step`, `epoch`, `split` ("train" or
-        "test"), and the metrics' means.
-
-    Raises:
-        UsageError: if the batch is larger than the data set or not a multiple of the devices.
-        DivergedError: if a loss, a parameter or a test metric is not finite, or too many updates in
-            a row were skipped.
-    """
-    mesh = data_mesh(devices)
-    train_step = make_train_step(loss_fn, optimizer)
-    source = make_source(train_data, mesh, stream=stream)
-    evaluate = None
-    if test_data is not None:
-        test_source = make_source(test_data, mesh, stream=stream)
-        evaluate = make_evaluate(
-            make_eval_step(loss_fn), test_source, batch_size=batch_size, mesh=mesh
-        )
-    history = []
-    for progress in train(
-        state, train_step, source, epochs=epochs, batch_size=batch_size, mesh=mesh
-    ):
-        if progress.epoch_done:
-            history += epoch_records(progress, evaluate)
-        last = progress.state
-    return (last if history else state), history
-
-
-def epoch_records(
-    progress: Progress, evaluate: Evaluate | None, split: str = "test"
-) -> list[dict[str, Any]]:
-    """The lines that a finished epoch adds to a history: "train" and, with `evaluate`, `split`.
-
-    Raises:
-        DivergedError: if a metric of the evaluation is not finite.
-    """
-    where = {"step": int(progress.state.step), "epoch": progress.epoch}
-    timing = {"seconds": progress.seconds, "images_per_second": progress.images_per_second}
-    skipped = skipping.skipped(progress.state.opt_state)
-    records = [where | {"split": "train"} | progress.totals.means() | skipped | timing]
-    if evaluate is not None:
-        start = time.perf_counter()
-        means = evaluate(progress.state)
-        seconds = time.perf_counter() - start
-        records.append(where | {"split": split} | means | {"seconds": seconds})
-        check_metrics(records[-1])
-    return records
+def _as_train_step(step: Any) -> Any:
+    """A step that evaluates, as one that trains and changes nothing."""
+    if isinstance(step, MemberSteps):
+        return step._replace(step_of=lambda own: _as_train_step(step.step_of(own)))
+    return lambda state, batch: (state, step(state, batch))
 
 
 def check_batch_size(batch_size: int, num_images: int, num_devices: int) -> None:
@@ -248,23 +237,43 @@ def check_batch_size(batch_size: int, num_images: int, num_devices: int) -> None
 
 @dataclasses.dataclass
 class _Pace:
-    """How many batches to run in a call, so that one takes about `SECONDS_PER_CALL`."""
+    """How many batches to run in a call: whole blocks that take about `SECONDS_PER_CALL`.
 
-    steps: int = 8
+    A call allocates its buffers anew, whose pages cost 28% of the time of the conv autoencoder at
+    one step a call and 4 to 6% at eight. So it has `FEWEST_STEPS`, however slow a loaded machine
+    is, unless they would keep a signal waiting for more than `LONGEST_CALL`.
+    """
+
+    block: int = 1
+    steps: int = FEWEST_STEPS
+    measured: bool = False
 
     def __call__(self) -> int:
-        return self.steps
+        return -(-self.steps // self.block) * self.block
 
     def adapt(self, steps: int, seconds: float) -> None:
-        wanted = steps * SECONDS_PER_CALL / max(seconds, 1e-6)
-        self.steps = max(1, min(int(wanted), 8 * steps))
+        each = max(seconds / steps, 1e-9)
+        fewest = min(FEWEST_STEPS, int(LONGEST_CALL / each))
+        self.steps = max(1, fewest, min(int(SECONDS_PER_CALL / each), 8 * steps))
+        self.measured = True
 
 
-def metric_totals(step: TrainStep, state: TrainState, spec: Spec, rows: int) -> Totals:
+def metric_totals(
+    step: TrainStep | MemberSteps, state: TrainState, spec: Spec, rows: int
+) -> Totals:
     """Totals of no batch, for the metrics that `step` gives of `rows` rows; nothing is computed.
 
     Some losses are over pairs: give 2 rows at least.
     """
+    if isinstance(step, MemberSteps):
+        one = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
+            (state, step.hyperparameters),
+        )
+        totals = jax.eval_shape(
+            lambda state, own: metric_totals(step.step_of(own), state, spec, rows), *one
+        )
+        return jax.tree.map(lambda leaf: jnp.zeros(len(state.step), leaf.dtype), totals)
     batch = {k: jax.ShapeDtypeStruct((rows, *v.shape), v.dtype) for k, v in spec.items()}
     traced, (_, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
     warn_of_slow_convolutions(traced.jaxpr)

@@ -57,3 +57,8 @@ def split_kernels(tree: Any, mesh: Mesh) -> Any:
         return NamedSharding(mesh, PartitionSpec(*[None] * (jnp.ndim(leaf) - 1), "model"))
 
     return jax.tree.map(sharding, tree)
+
+
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether the devices of a mesh are CPUs: what is compiled for them is chosen by this."""
+    return mesh.devices.flat[0].platform == "cpu"

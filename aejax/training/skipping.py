@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 WINDOW, FEWEST = 100, 20  # norms that are remembered; those that a quantile needs
@@ -36,6 +35,11 @@ class SkipState(NamedTuple):
     left: jax.Array
     norm: jax.Array
     limit: jax.Array
+
+    @property
+    def applied(self) -> jax.Array:
+        """Whether the last update was made."""
+        return jnp.isfinite(self.norm) & (self.norm <= self.limit)
 
 
 def skip_outliers(
@@ -84,36 +88,23 @@ def where(condition: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def made(opt_state: Any) -> jax.Array | None:
-    """Whether the last update was made; None for an optimiser that skips none."""
-    if not isinstance(opt_state, SkipState):
-        return None
-    return jnp.isfinite(opt_state.norm) & (opt_state.norm <= opt_state.limit)
-
-
-def updates_made(opt_state: Any, updates: jax.Array) -> jax.Array:
-    """How many of the `updates` so far were made: all, but for an optimiser that skips some.
-
-    At least 1, for where the first of all was skipped.
-    """
-    return jnp.maximum(opt_state.made, 1) if isinstance(opt_state, SkipState) else updates
+def guard(opt_state: Any) -> SkipState | None:
+    """The `SkipState` of an optimiser, wherever in it that stands; None if it skips nothing."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SkipState))
+    return next((node for node in nodes if isinstance(node, SkipState)), None)
 
 
 def gave_up(opt_state: Any) -> jax.Array:
     """Whether more updates in a row were skipped than the patience allows."""
-    return opt_state.left < 0 if isinstance(opt_state, SkipState) else jnp.zeros((), bool)
+    found = guard(opt_state)
+    return jnp.zeros((), bool) if found is None else found.left < 0
 
 
-def skipped(opt_state: Any) -> dict[str, Any]:
-    """How many updates were skipped so far, as a metric; none for an optimiser that skips none."""
-    if not isinstance(opt_state, SkipState):
-        return {}
-    return {"skipped": np.asarray(opt_state.skipped).tolist()}
-
-
-def cause(opt_state: SkipState) -> str:
-    """Why the last update was skipped."""
-    norm, limit = float(opt_state.norm), float(opt_state.limit)
+def cause(opt_state: Any) -> str:
+    """Why the last update was skipped, of an optimiser that skips."""
+    found = guard(opt_state)
+    assert found is not None
+    norm, limit = float(found.norm), float(found.limit)
     if not jnp.isfinite(norm):
         return f"the gradient's norm is {norm}"
     return f"the gradient's norm {norm:.4g} is an outlier, over {limit:.4g}"

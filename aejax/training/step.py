@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from aejax.objectives import WholeBatch
 from aejax.training import skipping
 from aejax.training.accumulation import accumulated
 from aejax.training.state import TrainState, evaluation_key, step_key
-from aejax.types import Batch, LossFn, Metrics
+from aejax.training.totals import APPLIED
+from aejax.types import Batch, LossFn, Metrics, WholeBatch
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[..., Metrics]
@@ -31,7 +31,11 @@ def make_train_step(
     Without `axis_name` the step is a global view: jit it, over sharded arrays if you like. With
     it, the step averages loss, gradients and metrics over that mapped axis, for `jax.pmap` and
     `jax.shard_map`, and each device draws its own noise. Donate the state only. A loss that is no
-    mean over the examples, a `WholeBatch`, is still that of the whole batch.
+    mean over the examples, a `WholeBatch`, is still that of the whole batch. The batch that the
+    loss sees has "train", True here and False in an evaluation.
+
+    An optimiser that skips updates (see `skipping`) may stand anywhere in a chain: where it did,
+    parameters, `extra` and average stay as they are, and the metric "applied" is 0, else 1.
 
     Args:
         loss_fn: see `aejax.objectives`.
@@ -72,6 +76,8 @@ def make_train_step(
     def global_loss(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        # After the batch was parted, so that it stays what Python can branch on.
+        batch = batch | {"train": True}
         loss, (metrics, extra) = loss_fn(params, extra, batch, key, step)
         return mean_over_axis(loss), (mean_over_axis(metrics), mean_over_axis(extra))
 
@@ -86,13 +92,15 @@ def make_train_step(
         grads = mean_over_axis(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        guard = skipping.guard(opt_state)
         ema = state.ema
         if ema is not None:
-            count = skipping.updates_made(opt_state, state.step + 1)
+            count = state.step + 1 if guard is None else jnp.maximum(guard.made, 1)
             ema = optax.incremental_update(params, ema, debiased_rate(ema_decay, count))
-        made = skipping.made(opt_state)
-        if made is not None:
-            extra, ema = skipping.where(made, (extra, ema), (state.extra, state.ema))
+        if guard is not None:
+            before = (state.params, state.extra, state.ema)
+            params, extra, ema = skipping.where(guard.applied, (params, extra, ema), before)
+            metrics = metrics | {APPLIED: guard.applied.astype(jnp.float32)}
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, opt_state=opt_state, extra=extra, ema=ema
         )
@@ -126,6 +134,7 @@ def make_eval_step(loss_fn: LossFn) -> EvalStep:
 
     def eval_step(state: TrainState, batch: Batch, key: jax.Array | None = None) -> Metrics:
         key = evaluation_key(state.key, 0) if key is None else key
+        batch = batch | {"train": False}
         _, (metrics, _) = loss_fn(state.eval_params, state.extra, batch, key, state.step)
         return metrics
 

@@ -16,22 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from aejax.data.melody import HOLD, NOTE_OFF, to_token
 from aejax.errors import UsageError
 
 STEPS = 32
 METERS = ("2/4", "4/4", "C", "C|")  # whose bars fill a window exactly
 DANCES = ("reel", "hornpipe", "strathspey", "clog", "other")
-HOLD, NOTE_OFF = 0, 1
-LOWEST, HIGHEST = 21, 108  # MIDI pitches, those of a piano
-TOKENS = HIGHEST - LOWEST + 3
-_OFFSET = LOWEST - 2  # of a pitch from its token
-
-
-def to_pitch(tokens: np.ndarray) -> np.ndarray:
-    """Tokens `[N, T]` -> the MIDI pitch that sounds at each step, int32 `[N, T]`; 0 in silence."""
-    steps = np.where(tokens == HOLD, 0, np.arange(tokens.shape[1]))
-    begun = np.take_along_axis(tokens, np.maximum.accumulate(steps, axis=1), axis=1)
-    return np.where(begun > NOTE_OFF, begun + _OFFSET, 0).astype(np.int32)
 
 
 class FiddleTunes(tfds.core.GeneratorBasedBuilder):
@@ -150,7 +140,9 @@ def _bars(part: Any) -> Iterator[np.ndarray | None]:
 
 
 def _token(event: Any) -> int:
-    return NOTE_OFF if event.isRest else max(pitch.midi for pitch in event.pitches) - _OFFSET
+    if event.isRest:
+        return NOTE_OFF
+    return to_token(max(pitch.midi for pitch in event.pitches))
 
 
 def _is_tied(note: Any) -> bool:

@@ -1,0 +1,31 @@
+"""Models: an encoder, a latent and a decoder, as plain functions of variables and a batch."""
+
+from aejax.models.autoencoder import (
+    Autoencoder,
+    Point,
+    TiedAutoencoder,
+    TiedDecoder,
+    autoencoder,
+)
+from aejax.models.conditional import ConditionalVAE, conditional_vae
+from aejax.models.model import Bound, Model, flax_model, held, log_joint, log_weights, rebound
+from aejax.models.vae import VAE, vae
+
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "Bound",
+    "ConditionalVAE",
+    "Model",
+    "Point",
+    "TiedAutoencoder",
+    "TiedDecoder",
+    "autoencoder",
+    "conditional_vae",
+    "flax_model",
+    "held",
+    "log_joint",
+    "log_weights",
+    "rebound",
+    "vae",
+]

@@ -1,0 +1,33 @@
+"""What every decoder of codes `[..., D]` does with its likelihood."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aejax.likelihoods.likelihood import Likelihood
+
+Decode = Callable[[jax.Array], Any]
+
+
+def log_prob(likelihood: Likelihood, decode: Decode, x: jax.Array, z: jax.Array) -> jax.Array:
+    """Log p(x|z) in nats: x `[B, ...]` and z `[B, D]` -> `[B]`, or z `[K, B, D]` -> `[K, B]`.
+
+    Raises:
+        ValueError: if z is not `[B, D]` or `[K, B, D]` for the B of x.
+    """
+    if z.ndim not in (2, 3) or z.shape[-2] != len(x):
+        raise ValueError(
+            f"z {z.shape} is not [{len(x)}, D] or [K, {len(x)}, D] for x {x.shape}: samples are "
+            "the first axis, examples the second"
+        )
+    if z.ndim == 2:
+        return likelihood.log_prob(decode(z), x)
+    # One product of all draws with the decoder's weights, and x never repeated.
+    outputs = decode(z.reshape(-1, z.shape[-1]))
+    apart = jax.tree.map(
+        lambda a: a if jnp.ndim(a) == 0 else a.reshape(*z.shape[:2], *a.shape[1:]), outputs
+    )
+    axes = jax.tree.map(lambda a: None if jnp.ndim(a) == 0 else 0, outputs)
+    return jax.vmap(likelihood.log_prob, in_axes=(axes, None))(apart, x)

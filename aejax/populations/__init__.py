@@ -1,0 +1,1 @@
+"""Populations: many members trained as one, each of which is a run of its own."""
