@@ -48,7 +48,8 @@ def test_guesses_keep_features_apart():
 def test_errors_are_of_pitches_or_of_values():
     tune = np.array([[41, 0, 43, 0, 1, 0]], np.int32)  # middle C, D, each held, and a rest
     tunes = aejax.Dataset({"x": tune})
-    np.testing.assert_array_equal(values_of(tunes, tune), [[60, 60, 62, 62, 0, 0]])
+    np.testing.assert_array_equal(values_of(tunes, tune), [[60, 60, 62, 62, 62, 62]])
+    np.testing.assert_array_equal(values_of(tunes, np.array([[1, 0, 41, 0]])), [[60] * 4])
     images = aejax.Dataset({"x": np.full((1, 2, 2, 1), 51, np.uint8)})
     np.testing.assert_allclose(values_of(images, images["x"]), 0.2)
     with pytest.raises(ValueError, match="has tokens 0 to 43: give a --vocabulary above them"):
