@@ -27,7 +27,7 @@ from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
 from aejax.divergences import gaussian_kl
 from aejax.models import Bound, Model
-from aejax.objectives import Elbo, Objective, Terms
+from aejax.objectives import Objective, Terms
 from aejax.runs.families import VaeConfig, curves, latent, reconstructions
 from aejax.types import Batch, Spec
 
@@ -80,17 +80,8 @@ class Config(VaeConfig):
         yield from curves(run, "loss", "reconstruction", "kl", "charge")
 
 
-def negative_squared_error(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """-sum (x - sigmoid(logits))^2, `[B, H, W, C]` x 2 -> `[B]`: 784 times Keras's mean.
-
-    A Gaussian's log_prob of variance 1/2, but for its constant.
-    """
-    errors = (jax.nn.sigmoid(logits) - x).reshape(len(x), -1)
-    return -jnp.sum(errors**2, axis=-1)
-
-
 def p_x() -> likelihoods.Likelihood:
-    """That Gaussian, a density: its means are the sigmoids of the decoder's outputs."""
+    """A Gaussian of variance 1/2, whose means are the sigmoids of the decoder's outputs."""
     gaussian = likelihoods.gaussian(math.sqrt(0.5))
     return likelihoods.Likelihood(
         lambda logits, x: gaussian.log_prob(jax.nn.sigmoid(logits), x),
@@ -99,17 +90,22 @@ def p_x() -> likelihoods.Likelihood:
     )
 
 
-PER_PIXEL = 0.5 * math.log(math.pi)  # nats: what a Gaussian of variance 1/2 has beside its square
+def squared_error(model: Bound, batch: Batch, z: jax.Array) -> jax.Array:
+    """Summed over pixels, `[B]`: 784 times Keras's mean, and minus `p_x` but for a constant."""
+    errors = model.decode(z) - batch["x"]
+    return jnp.sum(errors.reshape(len(errors), -1) ** 2, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SquaredErrorElbo(Elbo):
-    """The ELBO without its Gaussian's constant: squared error + KL."""
+class SquaredErrorElbo(Objective):
+    """Squared error + KL: the ELBO without its Gaussian's constant."""
 
     def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
-        """Those of the ELBO, with minus the squared error for a log-likelihood."""
-        terms = super().terms(model, batch, key, step)
-        return shifted(terms, batch)
+        """The loss, minus the squared error and the KL."""
+        posterior = model.posterior(batch)
+        error = squared_error(model, batch, posterior.sample(key))
+        kl = posterior.kl(model.prior(batch))
+        return Terms(loss=error + kl, log_likelihood=-error, kl=kl)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,17 +118,9 @@ class SlippedElbo(Objective):
     def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
         """The loss, minus the squared error and the charge."""
         posterior = model.posterior(batch)
-        log_likelihood = model.log_likelihood(batch, posterior.sample(key))
+        error = squared_error(model, batch, posterior.sample(key))
         charge = gaussian_kl(posterior.mean, posterior.log_sigma / 2)
-        terms = Terms(loss=charge - log_likelihood, log_likelihood=log_likelihood, charge=charge)
-        return shifted(terms, batch)
-
-
-def shifted(terms: Terms, batch: Batch) -> Terms:
-    """Terms whose log-likelihood is without its constant."""
-    constant = PER_PIXEL * (batch["x"].size // len(batch["x"]))
-    log_likelihood, loss = terms["log_likelihood"] + constant, terms["loss"] - constant
-    return terms | {"log_likelihood": log_likelihood, "loss": loss}
+        return Terms(loss=error + charge, log_likelihood=-error, charge=charge)
 
 
 if __name__ == "__main__":
