@@ -17,7 +17,7 @@ from aejax.experiments import vae
 from aejax.training.checkpoint import Checkpoints
 
 EXAMPLES = Path(__file__).parent / "examples"
-README = Path(aejax.__file__).parent / "README.md"
+README = Path(__file__).parents[1] / "aejax/README.md"  # an installed package has none
 QUICK = ["--epochs", "2", "--batch-size", "32", "--checkpoint-every", "1", "--devices", "1"]
 
 
