@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from aejax.data.dataset import Dataset
-from aejax.evaluation.classifier import ConvClassifier, train_classifier
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy, pca_codes
+from aejax.judging.classifier import ConvClassifier, train_classifier
 
 
 def blobs(rng, count, spread):

@@ -68,7 +68,10 @@ def test_each_room_imports_from_rooms_above_it(path):
 
 
 def test_no_import_of_ours_hides_under_type_checking():
+    """But in a script, of what needs an extra."""
     for path in FILES:
+        if room_of(path.relative_to(ROOT).parts) == "experiments":  # here where it is installed
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
                 hidden = [n.module for n in ast.walk(node) if isinstance(n, ast.ImportFrom)]
