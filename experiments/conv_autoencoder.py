@@ -73,8 +73,8 @@ class Config(AutoencoderConfig):
         anywhere = low + (high - low) * np.asarray(jax.random.uniform(key, (40, len(low))))
         yield "random_codes", figures.image_grid(run.decode(anywhere), columns=10)
         yield "noise", with_noise(run, images[::2], codes.std(axis=0), noise_key)
-        found = json.loads((run.workdir / files.RESULTS).read_text())
         if test.labelled:
+            found = json.loads((run.workdir / files.RESULTS).read_text())
             kept = [found[f"unchanged_at_{scale:g}"] for scale in SCALES]
             yield "stability", figures.stability(SCALES, kept)
         yield from curves(run, "reconstruction")

@@ -105,6 +105,6 @@ def test_it_trains_and_leaves_its_figures(latent_dim, tmp_path, few_images, shar
 def test_images_without_labels_leave_what_needs_none(tmp_path):
     config = conv_autoencoder.Config(dataset="photos", epochs=1, workdir=str(tmp_path / "r"))
     aejax.run(config)
-    assert json.loads((tmp_path / "r" / "results.json").read_text()) == {}
+    assert not (tmp_path / "r" / "results.json").exists()
     names = {path.stem for path in (tmp_path / "r" / "figures").iterdir()}
     assert names == {"code_maps", "curves", "noise", "random_codes", "reconstructions"}
