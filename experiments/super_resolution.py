@@ -129,7 +129,7 @@ class Enlarging(nn.Module):
         return jnp.clip(self.likelihood.mean(self._enlarged(z)), 0, 1)
 
     def draw(self, key: jax.Array, z: jax.Array, batch: Batch | None = None) -> jax.Array:
-        """X ~ p(x|z)."""
+        """Draws x from p(x|z)."""
         return self.likelihood.sample(key, self._enlarged(z))
 
     def _enlarged(self, z: jax.Array) -> Any:

@@ -109,7 +109,7 @@ class ConditionalVAE(nn.Module):
         return PriorOfClasses(jax.tree.map(lambda a: a[labels], self.prior_net()))
 
     def _most_likely(self, batch: Batch) -> jax.Array:
-        """X `[B, ...]` -> codes `[B, latent_dim + classes]`."""
+        """Maps x `[B, ...]` to codes `[B, latent_dim + classes]`."""
         posteriors = [self._under(batch, label) for label in range(self.classes)]
         elbos, means = (jnp.stack(values) for values in zip(*posteriors, strict=True))
         best = jnp.argmax(elbos, axis=0)

@@ -43,7 +43,7 @@ class Bound(Protocol):
         """E[x|z], `[B, ...]`."""
 
     def draw(self, key: jax.Array, z: Any, batch: Batch | None = None) -> jax.Array:
-        """X ~ p(x|z), `[B, ...]`."""
+        """Draws x from p(x|z), `[B, ...]`."""
 
 
 @dataclasses.dataclass(frozen=True)

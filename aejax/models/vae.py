@@ -31,7 +31,7 @@ class VAE(nn.Module):
         self.log_sigma = nn.Dense(self.latent_dim, kernel_init=GLOROT)
 
     def encode(self, x: jax.Array) -> DiagonalGaussian:
-        """X `[B, ...]` -> q(z|x) over `[B, latent_dim]`."""
+        """Maps x `[B, ...]` to q(z|x) over `[B, latent_dim]`."""
         features = self.encoder(x)
         return DiagonalGaussian(self.mean(features), self.log_sigma(features))
 

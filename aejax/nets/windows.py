@@ -74,7 +74,7 @@ def tap_slices(x: jax.Array, grid: Grid) -> Iterator[jax.Array]:
 
 
 def _made(x: jax.Array) -> jax.Array:
-    """X as an array of its own: XLA would compute it anew for every slice."""
+    """Returns x as an array of its own: XLA would compute it anew for every slice."""
     return lax.optimization_barrier(x)
 
 
@@ -86,7 +86,7 @@ def _seen(x: jax.Array, grid: Grid, axis: int, tap: int) -> jax.Array:
 
 
 def _placed(x: jax.Array, before: int, after: int) -> jax.Array:
-    """X with zeros as channels before and after its own."""
+    """Returns x with zeros as channels before and after its own."""
     config = [(0, 0, 0)] * (x.ndim - 1) + [(before, after, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 

@@ -60,7 +60,7 @@ class Run:
         return len(self.spec["x"].shape) == 3 and self.spec["x"].dtype == np.float32
 
     def encode(self, x: Any) -> np.ndarray:
-        """X -> codes `[N, ...]`; the code of a variational model is the mean of its posterior.
+        """Maps x to codes `[N, ...]`; a variational model codes x as its posterior mean.
 
         Raises:
             ValueError: if x is not of the run's shape.
@@ -74,7 +74,7 @@ class Run:
         return self.by_rows(lambda bound, rows: bound.decode(rows["z"]), {"z": z})
 
     def reconstruct(self, x: Any) -> np.ndarray:
-        """X -> its reconstructions, through the code."""
+        """Reconstructs x through its code."""
         return self.decode(self.encode(x))
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
