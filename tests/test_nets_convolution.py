@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import pytest
 
+import aejax.nets.convolution
 from aejax.nets.convolution import convolution
+from aejax.nets.gpu_convolution import GPU
 from aejax.nets.layers import Conv, ConvTranspose
 
 
@@ -27,10 +29,18 @@ def reference_and_ours(make, x):
     return results
 
 
-PADDINGS = ["SAME", "VALID", "explicit", "CIRCULAR"]
+@pytest.fixture(params=["cpu", "gpu"])
+def form(request, monkeypatch):
+    """The CPU's form or the GPU's, both computed on the CPU."""
+    if request.param == "gpu":
+        monkeypatch.setattr(aejax.nets.convolution, "CPU", GPU)
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize(
+    ("padding", "form"),
+    [("SAME", "cpu"), ("VALID", "cpu"), ("explicit", "cpu"), ("CIRCULAR", "cpu"), ("SAME", "gpu")],
+    indirect=["form"],
+)
 @pytest.mark.parametrize(
     ("shape", "size", "dilation", "stride", "features"),
     [
@@ -54,7 +64,7 @@ PADDINGS = ["SAME", "VALID", "explicit", "CIRCULAR"]
         ((1, 5, 4, 5, 4), 2, 1, 2, 5),  # volumes
     ],
 )
-def test_conv_is_flaxs(shape, size, dilation, stride, features, padding):
+def test_conv_is_flaxs(shape, size, dilation, stride, features, padding, form):
     rank = len(shape) - 2
     if padding == "explicit":
         padding = [(1, 2)] * rank
@@ -73,7 +83,7 @@ def test_conv_is_flaxs(shape, size, dilation, stride, features, padding):
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "explicit"])
 @pytest.mark.parametrize(("stride", "size"), [(1, 3), (2, 3), (2, 4), (3, 1), (3, 4)])
 @pytest.mark.parametrize("shape", [(2, 6, 5, 3), (2, 6, 5, 4)])
-def test_conv_transpose_is_flaxs(shape, size, stride, padding):
+def test_conv_transpose_is_flaxs(shape, size, stride, padding, form):
     rank = len(shape) - 2
     if padding == "explicit":
         padding = [(1, 2)] * rank
@@ -103,7 +113,7 @@ FORMS = [  # channels in and out, input dilation, strides
 
 
 @pytest.mark.parametrize(("channels", "features", "inner", "stride"), FORMS)
-def test_derivatives_of_either_mode_and_order_are_xlas(channels, features, inner, stride):
+def test_derivatives_of_either_mode_and_order_are_xlas(channels, features, inner, stride, form):
     x = jax.random.normal(jax.random.key(0), (1, 6, 7, channels))
     kernel = jax.random.normal(jax.random.key(1), (2, 3, channels, features))
     options = ((stride, stride), ((1, 1), (2, 1)), (inner, inner))
@@ -175,13 +185,32 @@ def test_on_cpu_few_channels_are_products():
     assert "stablehlo.dot_general" in lowered
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("channels", [1, 4])
-def test_elsewhere_every_form_is_xlas(platform, channels):
-    lowered = gradients_in_a_loop(channels, 8).lower(lowering_platforms=(platform,)).as_text()
+def test_on_tpu_every_form_is_xlas(channels):
+    lowered = gradients_in_a_loop(channels, 8).lower(lowering_platforms=("tpu",)).as_text()
     assert lowered.count("stablehlo.convolution") == 3
     assert "stablehlo.dot_general" not in lowered
     assert "optimization_barrier" not in lowered
+
+
+@pytest.mark.parametrize(("channels", "convolutions"), [(1, 0), (4, 3)])
+def test_on_cuda_few_channels_are_products_and_others_are_xlas(channels, convolutions):
+    lowered = gradients_in_a_loop(channels, 8).lower(lowering_platforms=("cuda",)).as_text()
+    assert lowered.count("stablehlo.convolution") == convolutions
+    assert ("stablehlo.dot_general" in lowered) == (convolutions == 0)
+
+
+def test_on_cuda_a_transposed_convolution_takes_no_image_for_a_kernel():
+    layer = ConvTranspose(8, (3, 3), strides=(2, 2))
+    x = jax.numpy.ones((2, 14, 14, 4))
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)
+    gradients = jax.jit(jax.grad(lambda p, x: jax.numpy.sum(layer.apply(p, x) ** 2), (0, 1)))
+    lowered = gradients.trace(params, x).lower(lowering_platforms=("cuda",)).as_text()
+    strides = re.findall(r"window = \{(.*?)\}", lowered)
+    # The kernel's gradient is a strided convolution's: its outputs' steps dilate the kernel.
+    assert sum("rhs_dilate = [2, 2]" in each for each in strides) == 1
+    assert sum("stride = [2, 2]" in each for each in strides) == 1
+    assert sum("lhs_dilate = [2, 2]" in each for each in strides) == 1
 
 
 def test_reverse_mode_keeps_no_windows():

@@ -1,12 +1,14 @@
 """The convolution that suits the platform, as `flax.linen.Conv` calls it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from jax import lax
 
-from aejax.nets.cpu_convolution import cpu_convolution, xla_convolution
-from aejax.nets.windows import Grid
+from aejax.nets.cpu_convolution import CPU
+from aejax.nets.forms import Form, convolve, xla_convolution
+from aejax.nets.gpu_convolution import GPU
+from aejax.nets.windows import Grid, spread
 
 FALLBACK = "aejax_fallback"  # the scope of XLA's convolution where there is no form of ours
 
@@ -24,13 +26,13 @@ def convolution(
 ) -> jax.Array:
     """`lax.conv_general_dilated`, channels last, in the form that suits the platform.
 
-    On CPU the form that is fast in loops, XLA's own elsewhere; XLA's on CPU too for groups, for
-    strides of a dilated input, and for empty arrays.
+    On CPUs and NVIDIA's GPUs a form that is fast there, XLA's own elsewhere; XLA's everywhere for
+    groups, for strides of a dilated input, and for empty arrays.
     """
     ones = (1,) * (kernel.ndim - 2)
     strides, inner = tuple(strides), tuple(lhs_dilation or ones)
     grid = _grid(x, kernel, strides, padding, inner, tuple(rhs_dilation or ones))
-    strided = max(strides, default=1) > 1 and max(inner, default=1) > 1
+    strided = spread(strides) and spread(inner)
     empty = 0 in (x.size, kernel.size, *grid.outputs)
 
     def xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -40,9 +42,11 @@ def convolution(
     if feature_group_count > 1 or strided or empty:
         with jax.named_scope(FALLBACK):
             return xla(x, kernel)
-    return lax.platform_dependent(
-        x, kernel, cpu=lambda x, kernel: cpu_convolution(x, kernel, grid), default=xla
-    )
+
+    def formed(form: Form) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        return lambda x, kernel: convolve(x, kernel, grid, form, precision)
+
+    return lax.platform_dependent(x, kernel, cpu=formed(CPU), cuda=formed(GPU), default=xla)
 
 
 def _grid(

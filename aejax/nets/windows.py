@@ -10,6 +10,8 @@ from jax import lax
 
 Ints = tuple[int, ...]
 
+FEW = 4  # channels, below which a convolution is slower than a product
+
 
 class Grid(NamedTuple):
     """Output i and input j meet in tap t where i strides + t spacing - low = j inner; an axis each.
@@ -43,6 +45,44 @@ class Grid(NamedTuple):
             spread = (n - 1) * inner + 1 if n else 0
             pads.append((low, end - spread - low))
         return pads
+
+
+def spread(factors: Ints) -> bool:
+    """Whether strides or dilations are at work."""
+    return any(factor > 1 for factor in factors)
+
+
+def few_channels(kernel: jax.Array) -> bool:
+    """Whether a convolution has fewer channels, in or out, than it is made for."""
+    return min(kernel.shape[-2:]) < FEW
+
+
+def narrows(channels: int, features: int, grid: Grid) -> bool:
+    """Whether windows of the output are smaller than windows of the input."""
+    return features < channels and not spread(grid.strides)
+
+
+def multiplied(
+    x: jax.Array, kernel: jax.Array, grid: Grid, precision: lax.PrecisionLike = None
+) -> jax.Array:
+    """The convolution as one product; `grid.inner` must be ones.
+
+    It is that of the windows of x or, where fewer channels come out, that of x with every tap,
+    whose slices are then shifted and summed.
+    """
+    features = kernel.shape[-1]
+    if not narrows(x.shape[-1], features, grid):
+        return jnp.matmul(windows(x, grid), kernel.reshape(-1, features), precision=precision)
+    taps = kernel.reshape(-1, *kernel.shape[-2:])
+    every = jnp.moveaxis(taps, 0, 1).reshape(x.shape[-1], -1)
+    products = jnp.matmul(x, every, precision=precision).astype(
+        jnp.promote_types(x.dtype, jnp.float32)
+    )
+    terms = [
+        seen[..., tap * features : (tap + 1) * features]
+        for tap, seen in enumerate(tap_slices(products, grid))
+    ]
+    return sum(terms[1:], terms[0]).astype(x.dtype)  # summed in float32, as a product's terms are
 
 
 def windows(x: jax.Array, grid: Grid) -> jax.Array:
