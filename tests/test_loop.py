@@ -158,7 +158,7 @@ def test_bad_batch_sizes_are_explained(vae, images, batch_size, devices, message
 
 @pytest.mark.parametrize("diverges", [False, True])
 def test_a_gpus_loop_gives_the_bits_of_a_cpus(vae, images, diverges, monkeypatch):
-    """Blocks of a known length, the last of which is not whole, and everything small packed."""
+    """Blocks of a known length, the last of which is not whole."""
     state, loss_fn = vae
     state = dataclasses.replace(state, ema=state.params, extra={"seen": jnp.zeros((), jnp.int32)})
 

@@ -5,6 +5,7 @@ bounds are arguments, so one compilation serves a whole epoch, an epoch in parts
 stream and an epoch resumed in its middle, and all give the same numbers.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +17,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aejax.data.resident import Arrays
 from aejax.training.health import goes_on
 from aejax.training.members import MemberSteps, over_members
-from aejax.training.packing import Carry, Packed, packing
 from aejax.training.sharding import on_cpu, replicated, split_kernels, split_over_batch
 from aejax.training.skipping import where
 from aejax.training.state import TrainState, evaluation_key, shuffle_key
@@ -26,6 +26,7 @@ from aejax.types import Batch, Metrics
 
 TrainSegment = Callable[..., tuple[TrainState, Totals]]
 EvalSegment = Callable[..., Totals]
+Carry = tuple[TrainState, Totals]
 Take = Callable[[Arrays, jax.Array], Batch]
 Update = Callable[[jax.Array, Carry], Carry]
 
@@ -73,13 +74,11 @@ def make_train_segment(train_step: TrainStep | MemberSteps, take: Take, mesh: Me
     batches; `own` are the hyperparameters of `MemberSteps`, or ().
     """
     if isinstance(train_step, MemberSteps):
-        members = train_step
 
-        def of_member(state: Any, totals: Any, own: Any, arrays: Arrays, *bounds: Any) -> Carry:
-            step = members.step_of(own)
-            return train_batches(step, take, mesh, (state, totals), arrays, *bounds)
+        def of_member(step: TrainStep, *rest: Any) -> Carry:
+            return train_batches(step, take, mesh, *rest)
 
-        over = over_members(of_member, members.strategy, mesh, shared=False)
+        over = over_members(train_step, of_member, mesh, shared=False)
         return jax.jit(over, donate_argnums=(0, 1))
     own_step = train_step
 
@@ -122,15 +121,20 @@ def train_batches(
     if on_cpu(mesh):
         return _until(last, update, first, carry)
     block = block_of(len(jax.tree.leaves(arrays[1])[0]), mesh)
-    pack, unpack = packing(carry, mesh)
 
-    def packed_update(index: jax.Array, packed: Packed) -> Packed:
-        carry = unpack(packed)
+    def masked_update(index: jax.Array, carry: Carry) -> Carry:
         going = goes_on(*carry) & (index < last)
-        return where(going, pack(update(index, carry)), packed)
+        state, totals = where(going, _keyless(update(index, carry)), _keyless(carry))
+        return dataclasses.replace(state, key=carry[0].key), totals
 
     blocks = (last - first + block - 1) // block
-    return unpack(_in_blocks(block, blocks, packed_update, first, pack(carry)))
+    return _in_blocks(block, blocks, masked_update, first, carry)
+
+
+def _keyless(carry: Carry) -> Carry:
+    """Without the run's key, which no step changes: JAX's checker takes a select for a use."""
+    nothing: Any = None
+    return dataclasses.replace(carry[0], key=nothing), carry[1]
 
 
 def _until(last: jax.Array, update: Update, first: jax.Array, carry: Carry) -> Carry:
@@ -143,19 +147,15 @@ def _until(last: jax.Array, update: Update, first: jax.Array, carry: Carry) -> C
 
 
 def _in_blocks(
-    block: int,
-    blocks: jax.Array,
-    update: Callable[[jax.Array, Packed], Packed],
-    first: jax.Array,
-    packed: Packed,
-) -> Packed:
+    block: int, blocks: jax.Array, update: Update, first: jax.Array, carry: Carry
+) -> Carry:
     """Updates from `first` on, by so many loops of a length that the compiler knows."""
 
-    def of_block(i: jax.Array, packed: Packed) -> Packed:
+    def of_block(i: jax.Array, carry: Carry) -> Carry:
         start = first + i * block
-        return jax.lax.fori_loop(0, block, lambda j, packed: update(start + j, packed), packed)
+        return jax.lax.fori_loop(0, block, lambda j, carry: update(start + j, carry), carry)
 
-    return jax.lax.fori_loop(0, blocks, of_block, packed)
+    return jax.lax.fori_loop(0, blocks, of_block, carry)
 
 
 def make_eval_segment(
@@ -166,14 +166,11 @@ def make_eval_segment(
     Totals are donated.
     """
     if isinstance(eval_step, MemberSteps):
-        members = eval_step
 
-        def of_member(state: Any, totals: Any, own: Any, arrays: Arrays, *place: Any) -> Totals:
-            step = members.step_of(own)
-            return evaluate_batches(step, take, num_examples, (state, totals), arrays, *place)
+        def of_member(step: EvalStep, *rest: Any) -> Totals:
+            return evaluate_batches(step, take, num_examples, *rest)
 
-        over = over_members(of_member, members.strategy, mesh, shared=True)
-        return jax.jit(over, donate_argnums=1)
+        return jax.jit(over_members(eval_step, of_member, mesh, shared=True), donate_argnums=1)
     step, batches = eval_step, _shared_out(take, mesh)
 
     def segment(state: Any, totals: Any, own: Any, arrays: Arrays, *place: Any) -> Totals:

@@ -51,24 +51,26 @@ def member_state(states: TrainState, index: int) -> TrainState:
 
 
 def over_members(
-    segment: Callable[..., Any], strategy: Strategy | None, mesh: Mesh, *, shared: bool
+    members: MemberSteps, run: Callable[..., Any], mesh: Mesh, *, shared: bool
 ) -> Callable[..., Any]:
-    """`segment(state, totals, own, arrays, *bounds)` of one member, over all members.
+    """`run(step, (state, totals), arrays, *bounds)` of one member's step, over all members.
 
-    State, totals and what is a member's own have a leading axis N, split over the devices that
-    share the batch of a model alone. The batches in `arrays` are `[S, B, ...]` where they are
-    `shared`, else `[S, N B, ...]`, the members' own side by side.
+    It takes `(state, totals, own, arrays, *bounds)`. State, totals and what is a member's own have
+    a leading axis N, split over the devices that share the batch of a model alone. The batches in
+    `arrays` are `[S, B, ...]` where they are `shared`, else `[S, N B, ...]`, the members' own side
+    by side.
     """
-    strategy = strategy or ("map" if on_cpu(mesh) else "vmap")
+    strategy = members.strategy or ("map" if on_cpu(mesh) else "vmap")
 
     def on_device(state: TrainState, totals: Any, own: Any, arrays: Arrays, *bounds: Any) -> Any:
         count = len(state.step)
 
         def of_one(one: tuple[Any, ...]) -> Any:
-            index, *given = one
-            return segment(*given, arrays if shared else _own(arrays, index, count), *bounds)
+            index, own, carry = one
+            batches = arrays if shared else _own(arrays, index, count)
+            return run(members.step_of(own), carry, batches, *bounds)
 
-        each = (jnp.arange(count), state, totals, own)
+        each = (jnp.arange(count), own, (state, totals))
         return jax.vmap(of_one)(each) if strategy == "vmap" else jax.lax.map(of_one, each)
 
     def over(state: TrainState, totals: Any, own: Any, arrays: Arrays, *bounds: Any) -> Any:
