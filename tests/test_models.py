@@ -1,5 +1,6 @@
 """Models: shapes, parameters, gradients, and what draws and examples make of each other."""
 
+import dataclasses
 import functools
 
 import chex
@@ -79,6 +80,17 @@ def test_parameter_counts():
     head = 7 * 2 + 2
     assert size(build("autoencoder", "mlp", (8, 12, 3))[1]) == encoder + head + decoder
     assert size(build("vae", "mlp", (8, 12, 3))[1]) == encoder + 2 * head + decoder
+
+
+def test_a_function_that_objectives_would_not_see_is_refused():
+    model = models.autoencoder(*PAIRS["mlp"]((4, 4, 1)), bernoulli(), 2)
+    with pytest.raises(ValueError, match="decode is not the module's own"):
+        dataclasses.replace(model, decode=lambda variables, z, batch=None: z)
+    batch = {"x": jnp.zeros((1, 4, 4, 1))}
+    own = dataclasses.replace(model, decode=lambda variables, z, batch=None: z, module=None)
+    bound = own.bind(own.init(jax.random.key(0), batch))
+    np.testing.assert_array_equal(bound.decode(jnp.ones((1, 2))), jnp.ones((1, 2)))
+    assert bound.log_likelihood(batch, jnp.ones((1, 2))).shape == (1,)
 
 
 def test_no_latent_dimension_is_one_line():

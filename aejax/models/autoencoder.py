@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from aejax.likelihoods.likelihood import Likelihood
-from aejax.models.decoding import log_prob
+from aejax.models.decoding import Decoding
 from aejax.models.model import Model, flax_model
 from aejax.nets.layers import GLOROT
 from aejax.types import Batch
@@ -22,12 +22,9 @@ class Point(NamedTuple):
         return self.mean
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Decoding):
     """x -> code `[B, latent_dim]` -> p(x|z); without a `latent_dim` the encoder gives the code."""
 
-    encoder: nn.Module
-    decoder: nn.Module
-    likelihood: Likelihood
     latent_dim: int | None = None
 
     def setup(self) -> None:
@@ -40,19 +37,6 @@ class Autoencoder(nn.Module):
 
     def prior(self, batch: Batch | None = None) -> Any:
         return None
-
-    def outputs(self, z: jax.Array) -> Any:
-        """Codes `[N, D]` -> what the likelihood takes."""
-        return self.decoder(z)
-
-    def log_likelihood(self, batch: Batch, z: jax.Array) -> jax.Array:
-        return log_prob(self.likelihood, self.outputs, batch["x"], z)
-
-    def decode(self, z: jax.Array, batch: Batch | None = None) -> jax.Array:
-        return self.likelihood.mean(self.outputs(z))
-
-    def draw(self, key: jax.Array, z: jax.Array, batch: Batch | None = None) -> jax.Array:
-        return self.likelihood.sample(key, self.outputs(z))
 
 
 class TiedAutoencoder(Autoencoder):

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from aejax.likelihoods.likelihood import Likelihood
+from aejax.types import Batch
 
 Decode = Callable[[jax.Array], Any]
 
@@ -31,3 +33,24 @@ def log_prob(likelihood: Likelihood, decode: Decode, x: jax.Array, z: jax.Array)
     )
     axes = jax.tree.map(lambda a: None if jnp.ndim(a) == 0 else 0, outputs)
     return jax.vmap(likelihood.log_prob, in_axes=(axes, None))(apart, x)
+
+
+class Decoding(nn.Module):
+    """The half of a model that is p(x|z), of a decoder that sees nothing but z."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    likelihood: Likelihood
+
+    def outputs(self, z: jax.Array) -> Any:
+        """Codes `[N, D]` -> what the likelihood takes."""
+        return self.decoder(z)
+
+    def log_likelihood(self, batch: Batch, z: jax.Array) -> jax.Array:
+        return log_prob(self.likelihood, self.outputs, batch["x"], z)
+
+    def decode(self, z: jax.Array, batch: Batch | None = None) -> jax.Array:
+        return self.likelihood.mean(self.outputs(z))
+
+    def draw(self, key: jax.Array, z: jax.Array, batch: Batch | None = None) -> jax.Array:
+        return self.likelihood.sample(key, self.outputs(z))

@@ -46,6 +46,20 @@ class Bound(Protocol):
         """Draws x from p(x|z), `[B, ...]`."""
 
 
+_METHODS = ("posterior", "prior", "log_likelihood", "decode", "draw")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Method:
+    """A module's method as a function of its variables."""
+
+    module: nn.Module
+    name: str
+
+    def __call__(self, variables: Variables, *args: Any) -> Any:
+        return self.module.apply(variables, *args, method=self.name)
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A model as plain functions; `variables` are all its collections, "params" among them.
@@ -60,6 +74,9 @@ class Model:
         likelihood: what p(x|z) is, where it is one of `aejax.likelihoods`.
         conditional: whether it is given more than x: its likelihood is p(x|y).
         module: the Flax module that the functions are of, if they are.
+
+    Raises:
+        ValueError: if a function is not the module's: objectives are given the module itself.
     """
 
     init: Callable[[jax.Array, Batch], Variables]
@@ -71,6 +88,14 @@ class Model:
     likelihood: Any = None
     conditional: bool = False
     module: nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        for name in _METHODS if self.module is not None else ():
+            if getattr(getattr(self, name), "module", None) is not self.module:
+                raise ValueError(
+                    f"{name} is not the module's own, which objectives would use: subclass the "
+                    "module, or give module=None"
+                )
 
     def bind(self, variables: Variables) -> Bound:
         """The model with its variables, which it does not change."""
@@ -131,16 +156,10 @@ def flax_model(module: nn.Module) -> Model:
         z = bound.posterior(batch).mean
         return bound.log_likelihood(batch, z), bound.prior(batch)
 
-    def method(name: str) -> Callable[..., Any]:
-        return lambda variables, *args: module.apply(variables, *args, method=name)
-
+    methods: dict[str, Any] = {name: _Method(module, name) for name in _METHODS}
     return Model(
         init=lambda key, batch: dict(module.init(key, batch, method=everything)),
-        posterior=method("posterior"),
-        prior=method("prior"),
-        log_likelihood=method("log_likelihood"),
-        decode=method("decode"),
-        draw=method("draw"),
+        **methods,
         likelihood=getattr(module, "likelihood", None),
         conditional=getattr(module, "conditional", False),
         module=module,

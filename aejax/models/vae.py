@@ -7,23 +7,20 @@ import jax
 
 from aejax.latents import DiagonalGaussian, standard_normal
 from aejax.likelihoods.likelihood import Likelihood
-from aejax.models.decoding import log_prob
+from aejax.models.decoding import Decoding
 from aejax.models.model import Model, flax_model
 from aejax.nets.layers import GLOROT
 from aejax.types import Batch
 
 
-class VAE(nn.Module):
+class VAE(Decoding):
     """The variational autoencoder of Kingma & Welling 2014 (arXiv 1312.6114).
 
     A diagonal Gaussian posterior over a `latent_dim`-dimensional latent. Its prior is N(0, I), or
     what a module of `aejax.nets.priors` makes of the encoder. Shapes are those of `models.Bound`.
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
     latent_dim: int
-    likelihood: Likelihood
     prior_net: nn.Module | None = None
 
     def setup(self) -> None:
@@ -42,15 +39,6 @@ class VAE(nn.Module):
         if self.prior_net is None:
             return standard_normal((self.latent_dim,))
         return self.prior_net(self.encode)
-
-    def log_likelihood(self, batch: Batch, z: jax.Array) -> jax.Array:
-        return log_prob(self.likelihood, self.decoder, batch["x"], z)
-
-    def decode(self, z: jax.Array, batch: Batch | None = None) -> jax.Array:
-        return self.likelihood.mean(self.decoder(z))
-
-    def draw(self, key: jax.Array, z: jax.Array, batch: Batch | None = None) -> jax.Array:
-        return self.likelihood.sample(key, self.decoder(z))
 
 
 def vae(
@@ -74,4 +62,4 @@ def vae(
     """
     if latent_dim < 1:
         raise ValueError(f"--latent-dim {latent_dim} is not positive")
-    return flax_model(VAE(encoder, decoder, latent_dim, likelihood, prior))
+    return flax_model(VAE(encoder, decoder, likelihood, latent_dim, prior))
