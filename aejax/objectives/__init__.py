@@ -8,10 +8,10 @@
 
 from aejax.objectives.adversarial import Discriminator, Generator
 from aejax.objectives.aggregate import BetaTcVae, InfoVae, WaeMmd
-from aejax.objectives.charged import Capacity, Charged, FreeBits
 from aejax.objectives.elbo import Cyclical, Elbo, WarmUp
 from aejax.objectives.geco import Geco
 from aejax.objectives.importance import Ciwae, FromDraws, Iwae, Miwae, Piwae, Renyi, Sampled
+from aejax.objectives.mean_kl import Capacity, Charged, FreeBits
 from aejax.objectives.objective import Objective, Terms, Training, batch_mean, make_loss
 from aejax.objectives.reconstruction import (
     Around,

@@ -132,9 +132,9 @@ def _recipes(configs: Sequence[Config], train: Dataset) -> list[Recipe]:
     check_batch_size(
         first.batch_size, len(train), first.devices or 1 if streams(first, train) else 1
     )
-    recipes = [build_recipe(config, train.spec, len(train)) for config in configs]
     check_data(first, train)
-    if hasattr(first, "phases"):
+    recipes = [build_recipe(config, train.spec, len(train)) for config in configs]
+    if first.phases(recipes[0].model) is not None:
         raise UsageError(f"{first.name}.py has a step of its own: train its members alone")
     return recipes
 

@@ -25,6 +25,7 @@ from aejax.runs.devices import check_distributed
 from aejax.runs.groups import DataFlags, DeviceFlags, OptimisationFlags, RunFlags
 from aejax.runs.idle_flags import Conditions, Without, check_idle, idle
 from aejax.settings import check_settings, flag, said
+from aejax.training.adversarial import Phase
 from aejax.types import Spec
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Config(RunFlags, DeviceFlags, OptimisationFlags, DataFlags):
     def optimizer(self, steps_per_epoch: int) -> optax.GradientTransformation:
         """The optimiser, inside of what the flags of optimisation put around it."""
         return optax.adam(self.learning_rate)
+
+    def phases(self, model: Model) -> Mapping[str, Phase] | None:
+        """The updates of a step that is no gradient of one loss, in order; None for one that is."""
+        return None
 
     def check(self) -> None:
         """Raises a `ValueError` for values that make no sense together; none is traced."""

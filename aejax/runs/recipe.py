@@ -1,7 +1,7 @@
 """What a run is made of, built from its `Config`: the model, its loss and its step."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import optax
@@ -12,7 +12,7 @@ from aejax.models.model import Model
 from aejax.objectives.objective import Objective, Training, make_loss
 from aejax.runs.config import Config
 from aejax.runs.optimisation import refuse_optimisation, wrapped_optimizer
-from aejax.training.adversarial import make_phased_step, phased_loss, phased_optimizer
+from aejax.training.adversarial import Phase, make_phased_step, phased_loss, phased_optimizer
 from aejax.training.step import TrainStep, make_train_step
 from aejax.types import LossFn, Spec, WholeBatch
 
@@ -63,10 +63,10 @@ def _built(config: Config, spec: Spec, train_examples: int) -> Recipe:
     steps = config.steps(train_examples)
     training = Training(steps, train_examples, config.batch_size)
     model, objective = _computed(config, spec), config.criterion(spec).during(training)
-    own: Any = getattr(config, "phases", None)
-    if own is not None:
+    phases = config.phases(model)
+    if phases is not None:
         refuse_optimisation(config)
-        return _phased(model, objective, own(model))
+        return _phased(model, objective, phases)
     loss_fn = make_loss(model, objective)
     if config.accumulate > 1 and isinstance(loss_fn, WholeBatch):
         raise ValueError(
@@ -76,8 +76,9 @@ def _built(config: Config, spec: Spec, train_examples: int) -> Recipe:
     optimizer = wrapped_optimizer(
         config.optimizer(train_examples // config.batch_size), config, steps
     )
-    decay = 0.0 if config.ema is None else config.ema
-    step = make_train_step(loss_fn, optimizer, ema_decay=decay, accumulate=config.accumulate)
+    step = make_train_step(
+        loss_fn, optimizer, ema_decay=config.ema or 0.0, accumulate=config.accumulate
+    )
     ema = config.ema is not None
     return Recipe(model, objective, loss_fn, optimizer, step, ema, config.accumulate)
 
@@ -91,7 +92,7 @@ def _computed(config: Config, spec: Spec) -> Model:
     return computed(model, dtype, config.remat)
 
 
-def _phased(model: Model, objective: Objective, phases: Any) -> Recipe:
+def _phased(model: Model, objective: Objective, phases: Mapping[str, Phase]) -> Recipe:
     """The recipe of a model of several losses, whose step takes them in turn."""
     step, optimizer = make_phased_step(phases), phased_optimizer(phases)
     return Recipe(model, objective, phased_loss(phases), optimizer, step)
