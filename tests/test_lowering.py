@@ -74,7 +74,7 @@ for name in {names!r}:
     jitted = jax.jit(step, donate_argnums=0)
     text = jitted.lower(on(state), on(batch, "data")).compile().as_text()
     found[name] = {{
-        kind: len(re.findall(rf"= [^=]* {{kind}}(?:-start)?\\(", text))
+        kind: len(re.findall(rf" {{kind}}(?:-start)?\\(", text))
         for kind in ("all-reduce", "all-gather", "all-to-all")
     }}
 print(json.dumps(found))
@@ -85,8 +85,7 @@ print(json.dumps(found))
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu")
 def test_a_tpu_averages_gradients_and_gathers_nothing():
     """TPU's own compiler, for a v5e 2x2: an all-reduce of gradients, no gather of batches."""
-    names = ["vae", "conv_autoencoder", "autoencoder"]
-    program = COMPILE.format(tests=os.path.dirname(__file__), names=names)
+    program = COMPILE.format(tests=os.path.dirname(__file__), names=list(RECIPES))
     absent = {
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
@@ -103,5 +102,6 @@ def test_a_tpu_averages_gradients_and_gathers_nothing():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name, counts in json.loads(done.stdout.splitlines()[-1]).items():
-        assert 1 <= counts["all-reduce"] <= 2, (name, counts)
+        # adversarial.py takes three gradients a step, one after the other.
+        assert 1 <= counts["all-reduce"] <= (3 if name == "adversarial" else 2), (name, counts)
         assert counts["all-gather"] == counts["all-to-all"] == 0, (name, counts)
