@@ -27,6 +27,7 @@ ROOMS = (
         "priors",
         "schedules",
     },
+    {"music"},
     {"nets"},
     {"models"},
     {"objectives"},
