@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 from aejax import figures, likelihoods, models, nets
 from aejax.cli.commands import main
 from aejax.data.dataset import Dataset
-from aejax.data.melody import TOKENS, to_pitch
 from aejax.evaluation.probes import pca_codes
 from aejax.models import Model
+from aejax.music.tokens import TOKENS, to_pitch
 from aejax.nets.recurrent import recurrent_pair
 from aejax.runs.families import AutoencoderConfig, curves, latent, reconstructions
 from aejax.runs.run import Run

@@ -9,7 +9,7 @@ import aejax
 from aejax import load_dataset
 from aejax.data.builders import fiddle_tunes
 from aejax.data.builders.fiddle_tunes import field, melody_windows
-from aejax.data.melody import TOKENS, to_pitch
+from aejax.music.tokens import TOKENS, to_pitch
 
 # G3 of a violin is MIDI 55; an octave of C major from middle C.
 C, D, E, F, G, A, B, c = 60, 62, 64, 65, 67, 69, 71, 72

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aejax.data.melody import HOLD, NOTE_OFF, to_token
 from aejax.errors import UsageError
+from aejax.music.tokens import HOLD, NOTE_OFF, to_token
 
 STEPS = 32
 METERS = ("2/4", "4/4", "C", "C|")  # whose bars fill a window exactly
