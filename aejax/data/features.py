@@ -18,17 +18,19 @@ class Feature(NamedTuple):
         dtype: of its values; None if they are no numbers.
         shape: of one record; None for a side that may differ.
         classes: what its integers stand for, if they stand for something.
+        beside: whether it comes along with x by its own name, unasked; it is no label then.
     """
 
     dtype: np.dtype | None
     shape: tuple[int | None, ...] = ()
     classes: tuple[str, ...] | None = None
+    beside: bool = False
 
     @property
     def is_label(self) -> bool:
-        """Whether it is one integer a record."""
+        """Whether it is one integer a record that may be a label."""
         is_integer = self.dtype is not None and self.dtype.kind in "uib"
-        return is_integer and self.shape in ((), (1,))
+        return is_integer and self.shape in ((), (1,)) and not self.beside
 
     def __str__(self) -> str:
         if self.dtype is None:
@@ -45,7 +47,7 @@ Features = Mapping[str, Feature]
 def choose_arrays(
     name: str, features: Features, x: str | None, conditions: Sequence[str]
 ) -> dict[str, str]:
-    """Which feature of a data set becomes which array: "x", "label" and the conditions.
+    """Which feature of a data set becomes which array: "x", "label", conditions, what is beside.
 
     x is by default what is called "x" or "image", else the only feature with a shape that is no
     label. The label is an integer that is called "label", else the only one with named classes.
@@ -74,7 +76,8 @@ def choose_arrays(
                 f"{key} ({features[key]}) of data set {name!r} cannot be a condition by this name, "
                 f"which is that of {'a class' if key == 'label' else 'what is modelled'}: rename it"
             )
-    return arrays | {key: key for key in conditions if key not in arrays.values()}
+    along = [*conditions, *(key for key, feature in features.items() if feature.beside)]
+    return arrays | {key: key for key in along if key not in arrays.values()}
 
 
 def _possible_x(features: Features, label: str | None) -> list[str]:

@@ -39,9 +39,9 @@ def open_tfds(name: str, data_dir: str | None, check: Callable[[Features], Any])
         import tensorflow_datasets as tfds
 
         builder = _find_builder(name, data_dir)
-        features = dict(_features(builder.info.features))
-        check(features)
+        check(_features_of(builder))
         builder = _prepared(builder, name, data_dir)
+        features = _features_of(builder)  # names of classes may come with the records
     folder = Path(builder.data_path).resolve()
 
     @functools.cache
@@ -98,6 +98,13 @@ def _is_readable(source: Any, row: int) -> bool:
     return True
 
 
+def _features_of(builder: Any) -> dict[str, Feature]:
+    """A data set's features; a builder of ours says which come along in `BESIDE`."""
+    beside = getattr(builder, "BESIDE", ())
+    found = _features(builder.info.features)
+    return {key: feature._replace(beside=key in beside) for key, feature in found}
+
+
 def _features(connectors: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Feature]]:
     """Features by name; those in a dictionary by "its name/their name"."""
     from tensorflow_datasets.core.features import FeaturesDict
@@ -115,7 +122,7 @@ def _feature(connector: Any) -> Feature:
     dtype = np.dtype(connector.np_dtype)
     if dtype.kind not in "uifb":
         return Feature(None)
-    is_class = type(connector).__name__ == "ClassLabel" and connector.names
+    is_class = type(connector).__name__ == "ClassLabel" and connector.num_classes
     classes = tuple(connector.names) if is_class else None
     return Feature(dtype, tuple(connector.shape), classes)
 
