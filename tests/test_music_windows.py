@@ -82,9 +82,9 @@ def test_each_window_once_and_none_without_a_note():
 
 
 def test_why_there_is_none():
-    assert windows_of("C4 |").reason == "without a whole bar"
+    assert windows_of("C4 |").reason == "without a whole bar of 16 steps"
     assert windows_of("C8 | D8 |", count=16).reason == "too short"
-    assert windows_of("C3 | D3 |", meter="3/8").reason == "without a whole bar"
+    assert windows_of("C3 | D3 |", meter="3/8").reason == "without a whole bar of 16 steps"
 
 
 def test_sixteen_bars_with_repeats_played_out():

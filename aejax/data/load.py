@@ -37,8 +37,10 @@ def load_dataset(
     Args:
         name: one of
             - a TFDS data set whose features have fixed shapes, such as "fashion_mnist", or an
-              embedded one: "mnist5k", "photos", "fiddle_tunes";
+              embedded one: "mnist5k", "photos", "fiddle_tunes", "melodies" (2 bars), "melodies16",
+              with Essen's folk songs, for non-commercial use, "melodies_all", "melodies16_all";
             - a folder of images, "./pictures": a folder a class in it, or in its train/ and test/;
+            - a folder of MIDI files, "./tunes": windows of 2 bars, "./tunes:16" of 16;
             - a file of NumPy's, "digits.npz" with x_train, y_train, x_test, y_test or x, y, or
               "vectors.npy";
             - what Hugging Face's `datasets` has saved in a folder, or "hf:NAME", "hf:NAME:CONFIG".
@@ -53,7 +55,7 @@ def load_dataset(
 
     Returns:
         "x" `[N, ...]`: uint8 images `[N, H, W, C]`, or int32, float32 or bool of any shape;
-        "label" `[N]` int32, where there are classes; and the conditions.
+        "label" `[N]` int32, where there are classes; the conditions; of melodies "tune" and "bar".
 
     Raises:
         UsageError: if the data set, split or feature is unknown, cannot be read or prepared, holds
@@ -91,6 +93,9 @@ def open_source(name: str, data_dir: str | None, check: Callable[[Features], Any
         return open_numpy(name, path)
     if "/" in name and path.is_dir():
         return _open_folder(name, path)
+    folder, _, bars = name.rpartition(":")
+    if bars.isdecimal() and "/" in folder and Path(folder).expanduser().is_dir():
+        return _open_midi(name, Path(folder).expanduser(), int(bars))
     if name.startswith(("/", ".", "~")):
         raise UsageError(f"there is no folder {name!r}: check its path")
     from aejax.data.sources.tfds import open_tfds
@@ -103,9 +108,17 @@ def _open_folder(name: str, path: Path) -> Source:
         from aejax.data.sources.huggingface import open_saved
 
         return open_saved(name, path)
+    if any(file.suffix.lower() in (".mid", ".midi") for file in path.rglob("*")):
+        return _open_midi(name, path, 2)
     from aejax.data.sources.folder import open_folder
 
     return open_folder(name, path)
+
+
+def _open_midi(name: str, path: Path, bars: int) -> Source:
+    from aejax.data.sources.midi_folder import open_midi_folder
+
+    return open_midi_folder(name, path, bars)
 
 
 def _check_fit(source: Source, x: str, size: int | None) -> None:

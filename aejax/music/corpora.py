@@ -11,11 +11,11 @@ from aejax.music.abc_book import tunes_of
 from aejax.music.abc_reader import read_tune
 from aejax.music.melodies import Melody, summary
 from aejax.music.notes import played
+from aejax.music.reading import in_processes
 from aejax.music.windows import METERS, Windows, tune_windows
 
 DANCES = ("ryansMammoth", "oneills1850", "airdsAirs")
 ESSEN = "essenFolksong"  # for non-commercial use alone
-_PROCESSES = 2
 _OTHER = "in another meter"
 
 
@@ -44,16 +44,11 @@ def read_melodies(corpora: Sequence[str], bars: int) -> list[Melody]:
         corpora: such as `DANCES`.
         bars: of a window.
     """
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
-    files = corpus_files(corpora)
-    reading = Parallel(n_jobs=_PROCESSES, return_as="generator")(
-        delayed(melodies_of)(path.parent.name, path.stem, path.read_text("utf-8", "replace"), bars)
-        for path in files
-    )
-    bar = tqdm(reading, "reading tunes", len(files), unit="files", disable=None, leave=False)
-    melodies = list(itertools.chain(*bar))
+    arguments = [
+        (path.parent.name, path.stem, path.read_text("utf-8", "replace"), bars)
+        for path in corpus_files(corpora)
+    ]
+    melodies = list(itertools.chain(*in_processes(melodies_of, arguments, "reading tunes")))
     for line in summary(melodies):
         print(line, file=sys.stderr)
     return [melody for melody in melodies if melody.windows.reason != _OTHER]

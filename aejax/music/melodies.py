@@ -66,15 +66,16 @@ def parted(melodies: Sequence[Melody]) -> tuple[list[Melody], list[Melody]]:
 
 
 def for_testing(cluster: np.ndarray) -> np.ndarray:
-    """Which tunes are for testing: whole clusters, a tenth of all tunes at most, bool `[N]`.
+    """Which tunes are for testing: whole clusters, at most a tenth of all, or one: bool `[N]`.
 
     Args:
         cluster: of each tune, int `[N]`.
     """
     sizes = np.bincount(cluster)
+    wanted = max(1.0, _SHARE * len(cluster))
     chosen = np.zeros(len(sizes), bool)
     for number in np.random.default_rng(_SEED).permutation(len(sizes)):
-        chosen[number] = (sizes * chosen).sum() + sizes[number] <= _SHARE * len(cluster)
+        chosen[number] = (sizes * chosen).sum() + sizes[number] <= wanted
     return chosen[cluster]
 
 

@@ -1,6 +1,7 @@
 """What a melody is made of: notes in bars. Lengths are in sixteenths of a whole note."""
 
 import dataclasses
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -71,3 +72,18 @@ def played(bars: list[Bar]) -> list[Bar]:
         if opens or (ends and not following):
             part, time, signed = index, 1, opens
     return order
+
+
+def in_bars(notes: Iterable[Note], full: int) -> list[Bar]:
+    """Notes cut into bars of so many sixteenths; what goes over a bar line is held."""
+    bars: list[list[Note]] = [[]]
+    left = Fraction(full)
+    for pitch, length, held in notes:
+        while length > 0:
+            if left == 0:
+                bars.append([])
+                left = Fraction(full)
+            part = min(length, left)
+            bars[-1].append(Note(pitch, part, held))
+            length, left, held = length - part, left - part, True
+    return [Bar(tuple(bar), Fraction(full)) for bar in bars if bar]

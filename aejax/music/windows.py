@@ -1,7 +1,7 @@
 """Windows of whole bars: what a model of short melodies is shown."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Window(NamedTuple):
 
     Attributes:
         bar: the number of its first one among the whole bars of the tune as it is played, from 0.
-        tokens: int32 `[16 * bars]`.
+        tokens: int32 `[16 * bars]`, or `[V, 16 * bars]` of several voices.
     """
 
     bar: int
@@ -43,23 +43,38 @@ def tune_windows(bars: list[Bar], count: int) -> Windows:
         bars: as they are played.
         count: bars a window.
     """
-    runs = whole_bars(bars)
+    windows, reason = score_windows([bars], count)
+    return Windows(tuple(Window(bar, tokens[0]) for bar, tokens in windows), reason)
+
+
+def score_windows(voices: Sequence[list[Bar]], count: int) -> Windows:
+    """The same of several voices: tokens `[V, 16 * count]`. A voice alone may be silent."""
+    parts = [whole_bars(bars) for bars in voices]
+    lengths = [len(run) for run in parts[0]]
+    if any([len(run) for run in part] != lengths for part in parts):
+        return Windows((), "with bars that differ between the voices")
     found: dict[bytes, Window] = {}
-    for first, run in zip(itertools.accumulate(map(len, runs), initial=0), runs, strict=False):
-        for start, tokens in _windows_of(run, count):
+    for first, *runs in zip(itertools.accumulate(lengths, initial=0), *parts, strict=False):
+        of_voices = [_windows_of(run, count) for run in runs]
+        for start in sorted(set.intersection(*map(set, of_voices))):
+            tokens = np.stack([windows[start] for windows in of_voices])
             if tokens.max() > NOTE_OFF:
                 found.setdefault(tokens.tobytes(), Window(first + start, tokens))
-    if found:
-        return Windows(tuple(found.values()))
-    if not any(runs):
-        return Windows((), "without a whole bar")
-    if sum(map(len, runs)) < count:
-        return Windows((), "too short")
-    long_enough = any(len(run) >= count for run in runs)
-    return Windows((), "off the grid of sixteenths" if long_enough else "with odd bars between")
+    return Windows(tuple(found.values()), "" if found else _reason(lengths, count))
 
 
-def _windows_of(run: list[tuple[Note, ...]], count: int) -> Iterator[tuple[int, np.ndarray]]:
+def _reason(lengths: list[int], count: int) -> str:
+    """Why runs of so many whole bars give no window."""
+    if not any(lengths):
+        return "without a whole bar of 16 steps"
+    if sum(lengths) < count:
+        return "too short"
+    return "off the grid of sixteenths" if max(lengths) >= count else "with odd bars between"
+
+
+def _windows_of(run: list[tuple[Note, ...]], count: int) -> dict[int, np.ndarray]:
+    """The tokens of each window on the grid, by its first bar."""
+    found = {}
     steps = on_steps(itertools.chain(*run), STEPS * len(run))
     off_grid = {int(time // STEPS) for time in steps.off_grid}
     for start in range(len(run) - count + 1):
@@ -67,7 +82,8 @@ def _windows_of(run: list[tuple[Note, ...]], count: int) -> Iterator[tuple[int, 
             tokens = steps.tokens[STEPS * start : STEPS * (start + count)].copy()
             if tokens[0] == HOLD:
                 tokens[0] = steps.sounding[STEPS * start]
-            yield start, tokens
+            found[start] = tokens
+    return found
 
 
 def whole_bars(bars: list[Bar]) -> list[list[tuple[Note, ...]]]:

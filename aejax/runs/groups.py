@@ -12,8 +12,9 @@ class DataFlags:
     """What is trained on."""
 
     dataset: str = "mnist5k"
-    """Any TFDS data set of fixed shapes: fashion_mnist, ...; built in: mnist5k, photos,
-    fiddle_tunes; a folder of images, an .npz or .npy file, or hf:NAME of Hugging Face's."""
+    """Any TFDS data set of fixed shapes: fashion_mnist, ...; built in: mnist5k, photos, melodies,
+    fiddle_tunes; a folder of images or of MIDI files, an .npz or .npy file, or hf:NAME of Hugging
+    Face's."""
     x: str | None = None
     """The feature that is modelled. Default: x or image, or the only one that is no label."""
     conditions: tuple[str, ...] = ()

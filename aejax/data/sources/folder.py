@@ -32,7 +32,9 @@ def open_folder(name: str, path: Path) -> Source:
     for split, found in files.items():
         if not found:
             kinds = ", ".join(sorted(kind[1:] for kind in _KINDS))
-            raise UsageError(f"folder {str(roots[split])!r} holds no images: give some of {kinds}")
+            raise UsageError(
+                f"folder {str(roots[split])!r} holds no images: give some of {kinds}, or MIDI files"
+            )
     classes = _classes(roots, files)
     features = {"image": Feature(np.dtype(np.uint8), (None, None, None))}
     if classes:
