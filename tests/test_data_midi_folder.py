@@ -74,7 +74,7 @@ def test_a_variant_of_a_test_tune_is_on_its_side(folder):
 
 
 def test_what_cannot_be_used_is_counted_and_named_once(folder, capsys):
-    write(folder, bars=3)
+    write(folder, bars=3, count=8)
     (folder / "broken.mid").write_bytes(b"MThd and nothing more")
     (folder / "empty.MID").write_bytes(b"")
     (folder / "notes.txt").write_text("no MIDI file")
@@ -87,11 +87,11 @@ def test_what_cannot_be_used_is_counted_and_named_once(folder, capsys):
     assert "left out: 1 in another meter (waltz.midi)\n" in said
     assert "left out: 1 too short (short.mid)\n" in said
     assert "left out: 1 without notes (silent.mid)\n" in said
-    assert "24 windows from 12 of 17 files\n" in said
+    assert "16 windows from 8 of 13 files\n" in said
     load_dataset(str(folder), "test")
     assert "left out" not in capsys.readouterr().err  # the files are not read again
     write_midi(folder / "more.mid", melody(100, 3))
-    assert len(load_dataset(str(folder), "train+test")) == 26
+    assert len(load_dataset(str(folder), "train+test")) == 18
 
 
 def test_what_gives_nothing_is_one_line(folder):

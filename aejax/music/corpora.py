@@ -19,20 +19,24 @@ ESSEN = "essenFolksong"  # for non-commercial use alone
 _OTHER = "in another meter"
 
 
-def corpus_files(corpora: Sequence[str]) -> list[Path]:
-    """The files of some corpora, each corpus's by name; music21 itself is not imported.
+def corpus_folder(corpus: str) -> Path:
+    """Where music21 keeps a corpus; music21 itself is not imported.
 
     Raises:
-        UsageError: if music21 is not installed, or this version of it carries them no more.
+        UsageError: if music21 is not installed, or this version of it carries it no more.
     """
     found = importlib.util.find_spec("music21")
     if found is None or found.origin is None:
         raise UsageError("the tunes are music21's: pip install 'aejax[music]'")
-    folders = [Path(found.origin).parent / "corpus" / corpus for corpus in corpora]
-    files = [sorted(folder.glob("*.abc")) for folder in folders]
-    if not all(files):
-        raise UsageError(f"no tunes in {folders[files.index([])]}: pip install 'music21>=9'")
-    return list(itertools.chain(*files))
+    folder = Path(found.origin).parent / "corpus" / corpus
+    if not folder.is_dir():
+        raise UsageError(f"there is no {folder}: pip install 'music21>=9'")
+    return folder
+
+
+def corpus_files(corpora: Sequence[str]) -> list[Path]:
+    """The files of tunes in some corpora, each corpus's by name."""
+    return [path for corpus in corpora for path in sorted(corpus_folder(corpus).glob("*.abc"))]
 
 
 def read_melodies(corpora: Sequence[str], bars: int) -> list[Melody]:

@@ -1,11 +1,13 @@
 """Reads many files in several processes."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from aejax.errors import UsageError
 
 _PROCESSES = 2
+_CHUNK = 16  # files that are handed to a process at once; so few are read here
 Found = TypeVar("Found")
 
 
@@ -15,15 +17,18 @@ def in_processes(
     """What `read` makes of each of the arguments, in their order, with a bar on a terminal.
 
     Raises:
-        UsageError: if joblib is not installed.
+        UsageError: if loky is not installed.
     """
     try:
-        from joblib import Parallel, delayed
+        # Unlike those of multiprocessing, its processes do not run the caller's script again.
+        from loky import ProcessPoolExecutor
     except ModuleNotFoundError as error:
         raise UsageError(f"{what} needs {error.name}: pip install 'aejax[music]'") from error
     from tqdm import tqdm
 
-    reading = Parallel(n_jobs=_PROCESSES, return_as="generator")(
-        delayed(read)(*some) for some in arguments
-    )
-    return iter(tqdm(reading, what, len(arguments), unit="files", disable=None, leave=False))
+    if len(arguments) <= _CHUNK:
+        yield from itertools.starmap(read, arguments)
+        return
+    with ProcessPoolExecutor(_PROCESSES) as pool:
+        found = pool.map(read, *zip(*arguments, strict=True), chunksize=_CHUNK)
+        yield from tqdm(found, what, len(arguments), unit="files", disable=None, leave=False)
