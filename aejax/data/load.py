@@ -37,8 +37,9 @@ def load_dataset(
     Args:
         name: one of
             - a TFDS data set whose features have fixed shapes, such as "fashion_mnist", or an
-              embedded one: "mnist5k", "photos", "fiddle_tunes", "chorales", "melodies", "melodies16",
-              with Essen's folk songs, for non-commercial use, "melodies_all", "melodies16_all";
+              embedded one: "mnist5k", "photos", "fiddle_tunes", "chorales", "melodies",
+              "melodies16"; with Essen's songs, for non-commercial use, "melodies_all" and
+              "melodies16_all";
             - a folder of images, "./pictures": a folder a class in it, or in its train/ and test/;
             - a folder of MIDI files, "./tunes": windows of 2 bars, "./tunes:16" of 16;
             - a file of NumPy's, "digits.npz" with x_train, y_train, x_test, y_test or x, y, or
