@@ -9,6 +9,7 @@ from aejax.models.autoencoder import (
 )
 from aejax.models.conditional import ConditionalVAE, conditional_vae
 from aejax.models.model import Bound, Model, flax_model, held, log_joint, log_weights, rebound
+from aejax.models.sequence_vae import SequenceVAE, sequence_vae
 from aejax.models.vae import VAE, vae
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ConditionalVAE",
     "Model",
     "Point",
+    "SequenceVAE",
     "TiedAutoencoder",
     "TiedDecoder",
     "autoencoder",
@@ -27,5 +29,6 @@ __all__ = [
     "log_joint",
     "log_weights",
     "rebound",
+    "sequence_vae",
     "vae",
 ]
