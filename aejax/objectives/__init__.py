@@ -21,6 +21,7 @@ from aejax.objectives.reconstruction import (
     dequantized,
     dynamically_binarized,
 )
+from aejax.objectives.sequence import SequenceElbo, Transposed
 
 __all__ = [
     "OBJECTIVES",
@@ -46,8 +47,10 @@ __all__ = [
     "Reconstruction",
     "Renyi",
     "Sampled",
+    "SequenceElbo",
     "Terms",
     "Training",
+    "Transposed",
     "WaeMmd",
     "WarmUp",
     "batch_mean",
