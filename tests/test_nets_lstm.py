@@ -48,31 +48,39 @@ def test_it_is_flaxs_cell_with_its_gradients(reverse):
     net = LSTM(WIDTH)
     params = scattered(net, [constant, timed], state)
 
-    def ours(params):
+    def ours(params, state):
         last, outputs = net.apply({"params": params}, [constant, timed], state, reverse)
-        return jnp.sum(outputs**2) + jnp.sum(last[0]), (last, outputs)
+        return jnp.sum(outputs**2) + jnp.sum(last[0] * last[1]), (last, outputs)
 
-    def flaxs(params):
+    def flaxs(params, state):
         last, outputs = by_flax(params, joined, state, reverse)
-        return jnp.sum(outputs**2) + jnp.sum(last[0]), (last, outputs)
+        return jnp.sum(outputs**2) + jnp.sum(last[0] * last[1]), (last, outputs)
 
-    (_, found), gradient = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
-    (_, expected), expected_gradient = jax.value_and_grad(flaxs, has_aux=True)(params)
+    (_, found), gradient = jax.jit(jax.value_and_grad(ours, (0, 1), has_aux=True))(params, state)
+    (_, expected), expected_gradient = jax.value_and_grad(flaxs, (0, 1), has_aux=True)(
+        params, state
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
                  found, expected)  # fmt: skip
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
                  gradient, expected_gradient)  # fmt: skip
 
 
-def test_only_the_recurrence_is_multiplied_in_the_loop():
-    net, state = LSTM(WIDTH), zero_state(ROWS, WIDTH)
-    params = scattered(net, [normal(STEPS, ROWS, 4)], state)
-    jaxpr = jax.make_jaxpr(lambda x: net.apply({"params": params}, [x], state))(
-        normal(STEPS, ROWS, 4)
-    )
-    (loop,) = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
-    products = [e for e in loop.params["jaxpr"].eqns if e.primitive.name == "dot_general"]
-    assert [p.invars[0].aval.shape for p in products] == [(ROWS, WIDTH)]
+def test_only_the_recurrence_is_multiplied_in_the_loops():
+    """One product a step forward and one backward; those with inputs and of kernels are outside."""
+    net, state, x = LSTM(WIDTH), zero_state(ROWS, WIDTH), normal(STEPS, ROWS, 4)
+    params = scattered(net, [x], state)
+
+    def loss(params):
+        return jnp.sum(net.apply({"params": params}, [x], state)[1])
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(params)
+    loops = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+    products = [
+        [e.invars[0].aval.shape for e in loop.params["jaxpr"].eqns if "dot" in e.primitive.name]
+        for loop in loops
+    ]
+    assert products == [[(ROWS, WIDTH)], [(ROWS, 4 * WIDTH)]]
 
 
 def test_it_begins_as_flaxs_cell_but_for_an_open_forget_gate():

@@ -10,8 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-State = tuple[jax.Array, jax.Array]
-"""A layer's cell and its output, `[B, width]` each."""
+from aejax.nets.recurrence import State, recurrence
 
 
 class Kernel(nn.Module):
@@ -55,15 +54,8 @@ class LSTM(nn.Module):
         kernel = Kernel(4 * self.width, name="inputs")(sum(p.shape[-1] for p in pieces))
         recurrent = Kernel(4 * self.width, _orthogonal_gates, name="recurrent")(self.width)
 
-        def step(state: State, given: jax.Array) -> tuple[State, jax.Array]:
-            cell, output = state
-            i, f, g, o = jnp.split(given + output @ recurrent, 4, axis=-1)
-            cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-            output = nn.sigmoid(o) * jnp.tanh(cell)
-            return (cell, output), output
-
         gates = products(pieces, kernel) + bias[None, None]
-        return jax.lax.scan(step, state, gates, reverse=reverse)
+        return recurrence(recurrent, gates, state, reverse)
 
 
 def products(pieces: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from aejax.nets.lstm import LSTM, State, zero_state
+from aejax.nets.lstm import LSTM, zero_state
+from aejax.nets.recurrence import State
 
 Choose = Callable[[jax.Array, Any], jax.Array]
 """(logits `[B, V]`, what a step is given) -> the tokens `[B]` that are written and fed."""
