@@ -10,6 +10,7 @@ from aejax.figures.grids import (
     square,
     tile,
 )
+from aejax.figures.piano_rolls import piano_rolls
 from aejax.figures.plots import curves, information, latent_scatter, stability
 from aejax.figures.populations import loss_bands, rate_distortion
 from aejax.figures.rows import named_rows
@@ -29,6 +30,7 @@ __all__ = [
     "marked_rows",
     "melodies",
     "named_rows",
+    "piano_rolls",
     "rate_distortion",
     "reconstructions",
     "square",

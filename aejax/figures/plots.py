@@ -24,8 +24,10 @@ def latent_scatter(codes: np.ndarray, labels: np.ndarray, label_names: Sequence[
     return figure
 
 
-def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
-    """Training (thin), validation and test (thick) curves over epochs, a panel a metric, in nats.
+def curves(
+    history: Sequence[dict[str, Any]], names: Sequence[str], unit: str = "nats per example"
+) -> Figure:
+    """Training (thin), validation and test (thick) curves over epochs, a panel a metric.
 
     A split that no line is of has no curve; one of a single line is a point.
     """
@@ -38,7 +40,7 @@ def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
             epochs, values = [r["epoch"] for r in lines], [r[name] for r in lines]
             marker = "o" if len(lines) == 1 else None
             axes.plot(epochs, values, linewidth=width, label=split, marker=marker)
-        axes.set(title=name.replace("_", " "), xlabel="epoch", ylabel="nats per example")
+        axes.set(title=name.replace("_", " "), xlabel="epoch", ylabel=unit)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     return figure
