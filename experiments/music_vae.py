@@ -14,6 +14,7 @@ Cost:      a step of 512 windows of two bars takes about two seconds on two core
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from aejax.data.dataset import Dataset
 from aejax.evaluation.sequences import read, read_results
 from aejax.evaluation.token_guesses import guess_results
 from aejax.models import Model
+from aejax.music.playing import leave_music
 from aejax.music.tokens import TOKENS
 from aejax.nets.sequences import BidirectionalEncoder, Conductor
 from aejax.nets.writers import SequenceDecoder
@@ -38,6 +40,7 @@ from aejax.types import Spec
 
 MEASURED = 2000  # test melodies whose tokens are drawn
 SHOWN = 6  # melodies in a picture
+HEARD = 20  # melodies in a file of sound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class Config(VaeConfig):
     """Steps of a bar."""
     vocabulary: int = setting(TOKENS, at_least=2)
     """Tokens are 0, hold, 1, off, and pitches up to one less than this."""
+    tempo: float = setting(120.0, above=0, resumable=True)
+    """Quarters a minute at which melodies are heard."""
     transpose: int = setting(5, at_least=0)
     """Semitones, at most, by which a melody is moved up or down afresh at every training step;
     conditions of 12 numbers, which are taken for sets of pitch classes, move along."""
@@ -139,6 +144,15 @@ class Config(VaeConfig):
         found = read(run.recipe.model, run.variables, test, key)
         guesses = guess_results(train["x"], test["x"], self.vocabulary, self.bar, self.latent_dim)
         return read_results(found, test["x"], self.bar) | guesses
+
+    def exhibit(self, path: Path, rows: Mapping[str, np.ndarray]) -> Iterator[Path]:
+        """Piano rolls, MIDI files and sound; pairs are heard one after the other."""
+        picture = path.with_name(f"{path.name}.png")
+        drawn = {name: x[:SHOWN] for name, x in rows.items()}
+        figures.piano_rolls(drawn).savefig(picture, dpi=150)
+        yield picture
+        heard = np.stack([x[:HEARD] for x in rows.values()], axis=1)
+        yield from leave_music(path, heard.reshape(-1, *heard.shape[2:]), self.tempo)
 
     def figures(self, run: Any, test: Dataset) -> Iterator[tuple[str, Figure]]:
         """Piano rolls of reconstructions and of samples, the codes in the plane, the curves."""

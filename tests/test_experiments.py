@@ -58,7 +58,7 @@ def test_fashion_mnist_trains_from_its_data_dir(start, fashion_mnist_dir):
 def test_help_reads_well(start):
     done = start("vae.py", "--help")
     assert done.returncode == 0
-    assert "usage: vae.py [train|evaluate|encode|reconstruct|sample]" in done.stdout
+    assert "usage: vae.py [train|evaluate|encode|reconstruct|sample|interpolate]" in done.stdout
     assert "Dimensions of the latent." in done.stdout
 
 

@@ -20,6 +20,7 @@ from aejax.experiments.music_vae import Config
 from aejax.music.spans import Span, spans
 from aejax.objectives import SequenceElbo
 from aejax.populations.population import run_population
+from aejax.streams import seed_stream
 
 SMALL = {
     "encoder_width": 8,
@@ -49,6 +50,13 @@ def data(tmp_path):
     chords, more = (np.eye(12, dtype=np.float32)[x[:, ::4] % 12] for x in (train, test))
     np.savez("voices.npz", x_train=voices, x_test=others, chord_train=chords, chord_test=more)
     return tmp_path
+
+
+@pytest.fixture
+def untrained(data):
+    """The directory of a run that was left after its first epoch, of one step."""
+    aejax.run(config(batch_size=160))
+    return "r"
 
 
 def config(**fields):
@@ -87,6 +95,24 @@ def test_every_form_trains_and_leaves_its_pictures_and_results(data, form, capsy
     if form != "chords":
         main(Config, ["evaluate", "--workdir", "r", "--samples", "5"])
         assert "log_likelihood" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_commands_leave_pictures_midi_files_and_sound(untrained, capsys):
+    mido = pytest.importorskip("mido")
+    main(Config, ["sample", "--workdir", "r", "--count", "3"])
+    main(Config, ["reconstruct", "--workdir", "r"])
+    main(Config, ["interpolate", "--workdir", "r", "--first", "2", "--last", "5", "--count", "4"])
+    left = [Path(line) for line in capsys.readouterr().out.splitlines() if "figures/" in line]
+    left = [path for path in left if path.suffix in (".png", ".mid", ".wav")]
+    assert [path.suffix for path in left] == [".png", ".mid", ".wav"] * 3
+    assert all(path.stat().st_size for path in left)
+    drawn = aejax.load_run("r").sample(seed_stream(0, "samples"), 3)
+    played = [m.note for m in mido.MidiFile(left[1]).tracks[0] if m.type == "note_on"]
+    assert played == [note.pitch for x in drawn for note in spans(x)]
+    with pytest.raises(SystemExit):
+        main(Config, ["interpolate", "--workdir", "r", "--first", "40"])
+    assert "--first 40 or --last 1 is not below 40 images" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,13 +1,23 @@
-"""The command line of an experiment: `script.py [train|evaluate|encode|reconstruct|sample]`."""
+"""The command line of an experiment: `script.py [train|evaluate|encode|reconstruct|...]`."""
 
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from aejax.cli.examples import (
+    Interpolate,
+    OnImages,
+    Sample,
+    images_of,
+    interpolate,
+    reconstruct,
+    sample,
+    step_of,
+)
 from aejax.cli.flags import one_line_errors, parse
 from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
@@ -17,28 +27,11 @@ from aejax.runs.config import Config
 from aejax.runs.idle_flags import Conditions, Without, check_idle
 from aejax.runs.opening import load_run, run
 from aejax.runs.run import Run
-from aejax.runs.splits import load_split
 from aejax.settings import check_settings, setting
-from aejax.streams import seed_stream
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _OnImages:
-    """Use a trained run on the images of its data set."""
-
-    workdir: str
-    """Run directory."""
-    split: str = "test"
-    """Split of the data set that the run was trained on: test, train, validation, ..."""
-    data_dir: str | None = None
-    """TFDS data directory. Default: $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Evaluate(_OnImages):
+class _Evaluate(OnImages):
     """Measure a trained run on the images of its data set."""
 
     acts: ClassVar[Conditions] = {
@@ -59,27 +52,16 @@ class _Evaluate(_OnImages):
     """Seed of the draws."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Sample:
-    """Draw images from a trained run's prior."""
-
-    workdir: str
-    """Run directory."""
-    count: int = setting(100, at_least=1)
-    """How many images."""
-    seed: int = setting(0, at_least=0, below=2**32)
-    """Seed of the draws."""
-
-
 def main(config_class: type[Config], argv: Sequence[str] | None = None) -> None:
     """Runs an experiment's script; bad input is one line on standard error and exit status 2."""
     argv = list(sys.argv[1:] if argv is None else argv)
     script = f"{config_class.name}.py"
     commands: dict[str, tuple[type[Any], Callable[[Run, Any], None]]] = {
         "evaluate": (_Evaluate, _evaluate),
-        "encode": (_OnImages, _encode),
-        "reconstruct": (_OnImages, _reconstruct),
-        "sample": (_Sample, _sample),
+        "encode": (OnImages, _encode),
+        "reconstruct": (OnImages, reconstruct),
+        "sample": (Sample, sample),
+        "interpolate": (Interpolate, interpolate),
     }
     with one_line_errors(script):
         if argv and argv[0] in commands:
@@ -107,13 +89,13 @@ def _train(config_class: type[Config], prog: str, argv: list[str]) -> None:
 
 def _evaluate(opened: Run, arguments: _Evaluate) -> None:
     _check_drawing(opened, arguments)
-    data = opened.config.observe(_images(opened, arguments))
+    data = opened.config.observe(images_of(opened, arguments))
     metrics: dict[str, Any] = dict(opened.evaluate(data))
     print(f"{arguments.split}, {len(data):,} images: {opened.config.headline(metrics)}")
     measured = _measured(opened, data, arguments)
     for name, value in measured.items():
         print(f"  {name:32s} {_as_text(value)}")
-    step = _step(opened)
+    step = step_of(opened)
     record = {"split": arguments.split, "step": step, "images": len(data)} | metrics | measured
     path = opened.workdir / f"{files.measured_at(files.EVALUATION, arguments.split, step)}.json"
     files.write_json(path, record)
@@ -174,8 +156,8 @@ def _measured(opened: Run, data: Dataset, arguments: _Evaluate) -> dict[str, Any
             )
         results |= measurements.latent_results(opened, data, keys["latent"])
     if has_prior(opened) and opened.images:
-        train = _images(opened, dataclasses.replace(arguments, split="train"))
-        test = _images(opened, arguments)
+        train = images_of(opened, dataclasses.replace(arguments, split="train"))
+        test = images_of(opened, arguments)
         results |= measurements.restoration_results(opened, data)
         results |= measurements.class_results(opened, train, test, keys["samples"])
     return results
@@ -190,42 +172,10 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.5g}"
 
 
-def _encode(opened: Run, arguments: _OnImages) -> None:
-    data = opened.config.observe(_images(opened, arguments))
+def _encode(opened: Run, arguments: OnImages) -> None:
+    data = opened.config.observe(images_of(opened, arguments))
     codes = opened.encode({key: values for key, values in data.items() if key != "label"})
-    step = _step(opened)
+    step = step_of(opened)
     path = opened.workdir / f"{files.measured_at(files.CODES, arguments.split, step)}.npz"
     np.savez_compressed(path, codes=codes, labels=data.labels)
     print(f"{path}: codes {list(codes.shape)}, labels [{len(data)}]")
-
-
-def _reconstruct(opened: Run, arguments: _OnImages) -> None:
-    from aejax import figures
-
-    examples = figures.first_of_each_class(opened.config.observe(_images(opened, arguments)), 20)
-    restored = figures.as_images(opened.reconstruct(examples))
-    figure = figures.reconstructions(figures.as_images(examples), restored)
-    _save(opened, files.measured_at("reconstructions", arguments.split, _step(opened)), figure)
-
-
-def _sample(opened: Run, arguments: _Sample) -> None:
-    from aejax import figures
-
-    images = opened.sample(seed_stream(arguments.seed, "samples"), arguments.count)
-    name = f"samples_{_step(opened)}_count{arguments.count}_seed{arguments.seed}"
-    _save(opened, name, figures.image_grid(figures.as_images(images)))
-
-
-def _images(opened: Run, arguments: _OnImages) -> Dataset:
-    return load_split(opened.config, arguments.split, arguments.data_dir)
-
-
-def _step(opened: Run) -> int:
-    return int(opened.state.step)
-
-
-def _save(opened: Run, name: str, figure: "Figure") -> None:
-    path = opened.workdir / files.FIGURES / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=150)
-    print(path)

@@ -20,7 +20,7 @@ class SequenceVAE(VAE, kw_only=True):
 
     A batch's "x" are tokens `[B, T]`, or `[B, R, T]` of R tracks, whose log-probabilities add up.
     Arrays that `conditions` names, `[B, S, C]` for an S that divides T, join the inputs of encoder
-    and decoder, each for T / S steps; where there is no batch, they are zeros.
+    and decoder, each for T / S steps; where they are not given, they are zeros.
 
     Attributes:
         shape: of one x, (T,) or (R, T).
@@ -114,7 +114,7 @@ class SequenceVAE(VAE, kw_only=True):
         """The conditions of each step, `[T, rows, C]`, or None where the model has none."""
         found = []
         for name, size in self.conditions:
-            given = jnp.zeros((1, 1, size)) if batch is None else batch[name].astype(jnp.float32)
+            given = jnp.asarray((batch or {}).get(name, jnp.zeros((1, 1, size))), jnp.float32)
             given = jnp.resize(given, (rows, *given.shape[1:]))
             found.append(jnp.repeat(given, self.shape[-1] // given.shape[1], axis=1))
         return jnp.concatenate(found, axis=-1).transpose(1, 0, 2) if found else None

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aejax.music.tokens import HOLD, to_pitch
+from aejax.music.tokens import tokens_to_notes
 
 
 class Span(NamedTuple):
@@ -17,8 +17,10 @@ class Span(NamedTuple):
 
 def spans(tokens: np.ndarray) -> list[Span]:
     """The notes of a melody, tokens `[T]`."""
-    sounding = to_pitch(tokens[None])[0]
-    begins = np.flatnonzero((tokens != HOLD) | (np.arange(len(tokens)) == 0))
-    ends = [*begins[1:].tolist(), len(tokens)]
-    found = zip(begins.tolist(), ends, strict=True)
-    return [Span(int(sounding[a]), a, b) for a, b in found if sounding[a]]
+    found, time = [], 0
+    for note in tokens_to_notes(tokens):
+        end = time + int(note.length)
+        if note.pitch is not None:
+            found.append(Span(note.pitch, time, end))
+        time = end
+    return found

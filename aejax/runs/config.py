@@ -15,6 +15,7 @@ from typing import (
     get_type_hints,
 )
 
+import numpy as np
 import optax
 
 from aejax.data.dataset import Dataset
@@ -91,6 +92,21 @@ class Config(RunFlags, DeviceFlags, OptimisationFlags, DataFlags):
     def results(self, run: Any, train: Dataset, test: Dataset) -> dict[str, float]:
         """Further numbers, by name, that a finished `Run` prints and leaves in `results.json`."""
         return {}
+
+    def exhibit(self, path: Path, rows: Mapping[str, np.ndarray]) -> Iterator[Path]:
+        """Leaves rows of examples `[N, ...]`, one or pairs, at `path` and a suffix, and says where.
+
+        Args:
+            path: without the suffix.
+            rows: x by name, such as test examples and their reconstructions.
+        """
+        from aejax import figures
+
+        images = [figures.as_images(x) for x in rows.values()]
+        draw: Any = figures.image_grid if len(images) == 1 else figures.reconstructions
+        picture = path.with_name(f"{path.name}.png")
+        draw(*images).savefig(picture, dpi=150)
+        yield picture
 
     def epoch_figures(
         self, model: Model, variables: Any, test: Dataset
