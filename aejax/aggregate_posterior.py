@@ -1,14 +1,14 @@
 """The aggregate posterior q(z), the mean of q(z|x) over the images, estimated from a minibatch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-
-from aejax.latents import LOG_2PI, DiagonalGaussian
 
 
 def aggregate_log_probs(
     z: jax.Array,
-    posterior: DiagonalGaussian,
+    posterior: Any,
     images: int | jax.Array,
     mask: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -21,7 +21,8 @@ def aggregate_log_probs(
 
     Args:
         z: `[B, D]`, a draw of each image's posterior.
-        posterior: q(z|x) over `[B, D]` of the same images.
+        posterior: q(z|x) over `[B, D]` of the same images, a pytree whose `log_prob_per_dimension`
+            is that of independent dimensions.
         images: how many the data set has that the batch was drawn from, N.
         mask: `[B]`, False for rows at the end that only fill the batch.
 
@@ -38,11 +39,9 @@ def aggregate_log_probs(
     if mask is not None:
         # A row that does not count may hold a NaN, which no weight of 0 takes away.
         z = jnp.where(mask[:, None], z, 0)
-        posterior = DiagonalGaussian(*(jnp.where(mask[:, None], a, 0) for a in posterior))
+        posterior = jax.tree.map(lambda a: jnp.where(mask[:, None], a, 0), posterior)
     weights = _log_weights(len(z), images, mask)
-    mean, log_sigma = (a[None] for a in posterior)
-    standardised = (z[:, None] - mean) * jnp.exp(-log_sigma)
-    of_each = -0.5 * (standardised**2 + LOG_2PI) - log_sigma  # [draw, image, D]
+    of_each = posterior.log_prob_per_dimension(z[:, None])  # [draw, image, D]
     joint = jax.nn.logsumexp(weights + jnp.sum(of_each, axis=-1), axis=1)
     marginals = jax.nn.logsumexp(weights[..., None] + of_each, axis=1)
     return joint, jnp.sum(marginals, axis=-1)

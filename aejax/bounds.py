@@ -8,6 +8,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from aejax.axes import require_log_weights
+from aejax.precision import floats
+
 
 def elbo(log_weights: jax.Array) -> jax.Array:
     """The evidence lower bound, the mean of the log weights: `[K, B]` -> `[B]`.
@@ -17,7 +20,7 @@ def elbo(log_weights: jax.Array) -> jax.Array:
     Raises:
         ValueError: if `log_weights` is not `[K, B]` with K at least 1.
     """
-    check_log_weights(log_weights)
+    log_weights = _checked(log_weights)
     return jnp.mean(log_weights, axis=0)
 
 
@@ -30,7 +33,7 @@ def iwae_bound(log_weights: jax.Array) -> jax.Array:
     Raises:
         ValueError: if `log_weights` is not `[K, B]` with K at least 1.
     """
-    check_log_weights(log_weights)
+    log_weights = _checked(log_weights)
     return jax.nn.logsumexp(log_weights, axis=0) - math.log(len(log_weights))
 
 
@@ -42,7 +45,7 @@ def miwae_bound(log_weights: jax.Array, groups: int) -> jax.Array:
     Raises:
         ValueError: if `log_weights` is not `[K, B]` or `groups` does not divide K.
     """
-    check_log_weights(log_weights)
+    log_weights = _checked(log_weights)
     samples, images = log_weights.shape
     if groups < 1 or samples % groups:
         raise ValueError(f"{groups} groups do not divide {samples} samples: log_weights is [K, B]")
@@ -70,6 +73,7 @@ def renyi_bound(log_weights: jax.Array, alpha: float | jax.Array) -> jax.Array:
     Raises:
         ValueError: if `log_weights` is not `[K, B]`.
     """
+    log_weights = _checked(log_weights)
     mean, power = elbo(log_weights), 1 - jnp.asarray(alpha, log_weights.dtype)
     at_one = power == 0
     power = jnp.where(at_one, 1, power)
@@ -82,10 +86,6 @@ def renyi_bound(log_weights: jax.Array, alpha: float | jax.Array) -> jax.Array:
     return mean + jnp.where(at_one, 0, jnp.where(small, of_small, of_large) / power)
 
 
-def check_log_weights(log_weights: jax.Array) -> None:
-    """Raises a `ValueError` unless `log_weights` is `[K, B]` with K at least 1."""
-    if jnp.ndim(log_weights) != 2 or jnp.shape(log_weights)[0] < 1:
-        raise ValueError(
-            f"log_weights {jnp.shape(log_weights)} is not [K, B] with K at least 1: samples are "
-            "the first axis, images the second"
-        )
+def _checked(log_weights: jax.Array) -> jax.Array:
+    require_log_weights(log_weights)
+    return floats(log_weights)[0]

@@ -5,6 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from aejax.axes import require_events
+from aejax.precision import floats
+
 Kernel = Callable[[jax.Array], jax.Array]
 
 
@@ -16,25 +19,27 @@ def gaussian_kl(mean: jax.Array, log_sigma: jax.Array) -> jax.Array:
     nearly collapsed posterior, which the subtraction of two numbers near 1 would round away.
 
     Args:
-        mean: `[B, D]`.
+        mean: `[B, D]`, or of any rank, `[..., D]` -> `[...]`: see `aejax.axes`.
         log_sigma: `[B, D]`, the log of the standard deviation (not of the variance).
 
     Returns:
         `[B]`, nats.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or are those of scalars.
     """
     if jnp.shape(mean) != jnp.shape(log_sigma):
         raise ValueError(
             f"mean {jnp.shape(mean)} and log_sigma {jnp.shape(log_sigma)} differ in shape: "
             "give each latent dimension its own log_sigma"
         )
+    require_events("mean", mean)
     return jnp.sum(gaussian_kl_per_dimension(mean, log_sigma), axis=-1)
 
 
 def gaussian_kl_per_dimension(mean: jax.Array, log_sigma: jax.Array) -> jax.Array:
     """The summands of `gaussian_kl`: `[..., D]`, `[..., D]` -> `[..., D]`, nats."""
+    mean, log_sigma = floats(mean, log_sigma)
     return 0.5 * (jnp.expm1(2 * log_sigma) + mean**2) - log_sigma
 
 
@@ -63,6 +68,9 @@ def gaussian_kl_between(
         raise ValueError(
             f"the four parameters have shapes {sorted(shapes)}: broadcast them to one shape first"
         )
+    mean, log_sigma, prior_mean, prior_log_sigma = floats(
+        mean, log_sigma, prior_mean, prior_log_sigma
+    )
     return gaussian_kl((mean - prior_mean) * jnp.exp(-prior_log_sigma), log_sigma - prior_log_sigma)
 
 
@@ -103,14 +111,16 @@ def squared_mmd(
         ValueError: if a sample has fewer than two rows or their dimensions differ.
     """
     _check_samples(x, y)
+    x, y = floats(x, y)
     counted = jnp.ones(len(x), bool) if mask is None else mask
     all_of_y = jnp.ones(len(y), bool)
     # A row that does not count may hold a NaN, and its gradient would be one.
     x = jnp.where(counted[:, None], x, 0)
+    rows = jnp.maximum(jnp.sum(counted.astype(x.dtype)), 1)
     within_x = _mean_of_pairs(kernel(_squared_distances(x, x)), counted)
     within_y = _mean_of_pairs(kernel(_squared_distances(y, y)), all_of_y)
-    between = kernel(_squared_distances(x, y)) * counted[:, None]
-    return within_x + within_y - 2 * jnp.sum(between) / (len(y) * jnp.maximum(jnp.sum(counted), 1))
+    between = jnp.where(counted[:, None], kernel(_squared_distances(x, y)), 0)
+    return within_x + within_y - 2 * jnp.sum(between) / (len(y) * rows)
 
 
 def median_distance(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -122,7 +132,7 @@ def median_distance(x: jax.Array, y: jax.Array) -> jax.Array:
         ValueError: if a sample has fewer than two rows or their dimensions differ.
     """
     _check_samples(x, y)
-    pooled = jnp.concatenate([x, y])
+    pooled = jnp.concatenate(floats(x, y))
     first, second = jnp.triu_indices(len(pooled), 1)
     return jnp.median(jnp.sqrt(_squared_distances(pooled, pooled)[first, second]))
 
@@ -151,4 +161,5 @@ def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 def _mean_of_pairs(values: jax.Array, counted: jax.Array) -> jax.Array:
     """The mean of `[N, N]` off its diagonal, over rows and columns that count, `[N]`."""
     pairs = counted[:, None] & counted[None, :] & ~jnp.eye(len(values), dtype=bool)
-    return jnp.sum(jnp.where(pairs, values, 0)) / jnp.maximum(jnp.sum(pairs), 1)
+    count = jnp.maximum(jnp.sum(pairs.astype(values.dtype)), 1)
+    return jnp.sum(jnp.where(pairs, values, 0)) / count

@@ -5,17 +5,20 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from aejax.bounds import check_log_weights, iwae_bound, miwae_bound
+from aejax.axes import require_log_weights
+from aejax.bounds import iwae_bound, miwae_bound
+from aejax.precision import floats
 
 
 def importance_weights(log_weights: jax.Array) -> jax.Array:
     """The normalised weights, which are the gradient of `iwae_bound`: `[K, B]` -> `[K, B]`."""
-    check_log_weights(log_weights)
-    return jax.nn.softmax(log_weights, axis=0)
+    require_log_weights(log_weights)
+    return jax.nn.softmax(floats(log_weights)[0], axis=0)
 
 
 def miwae_weights(log_weights: jax.Array, groups: int) -> jax.Array:
     """The gradient of `miwae_bound` by its log weights: `[K, B]` -> `[K, B]`."""
+    (log_weights,) = floats(log_weights)
     _, pullback = jax.vjp(partial(miwae_bound, groups=groups), log_weights)
     return pullback(jnp.ones_like(log_weights[0]))[0]
 
@@ -36,28 +39,19 @@ def two_gradient_bound(
     Returns:
         `[B]`, nats: the bound of all K draws.
     """
+    by_inference, weights = floats(by_inference, weights)
     surrogate = jnp.sum(jax.lax.stop_gradient(weights) * by_inference, axis=0)
     return iwae_bound(by_model) + surrogate - jax.lax.stop_gradient(surrogate)
 
 
-@jax.custom_vjp
 def scaled_gradient(z: jax.Array, scale: jax.Array) -> jax.Array:
-    """`z` as it is; the gradient that comes back to it is multiplied by `scale`.
+    """`z` as it is; its derivative, in either mode, is multiplied by `scale`.
 
-    With the normalised importance weights `[K, B, 1]` for the scale of reparameterised draws
-    `[K, B, D]`, and q's parameters held in its density, the gradient of `iwae_bound` by the
+    With the normalised importance weights `[K, B]` for the scale of reparameterised draws
+    `[K, B, ...]`, and q's parameters held in its density, the gradient of `iwae_bound` by the
     inference net is the doubly reparameterised one (Tucker et al. 2019, arXiv 1810.04152,
     equation 8): it is weighed once by the bound and once more here.
     """
-    return z
-
-
-def _forward(z: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return z, scale
-
-
-def _backward(scale: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cotangent * scale, jnp.zeros_like(scale)
-
-
-scaled_gradient.defvjp(_forward, _backward)
+    fixed = jax.lax.stop_gradient(z)
+    scale = jax.lax.stop_gradient(scale).astype(z.dtype)
+    return fixed + jnp.expand_dims(scale, tuple(range(scale.ndim, z.ndim))) * (z - fixed)

@@ -1,11 +1,14 @@
 """Latent distributions: the reparameterised Gaussian posterior and the standard normal prior."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from aejax.axes import require_events
 from aejax.divergences import gaussian_kl_per_dimension
+from aejax.precision import floats
 
 LOG_2PI = 1.8378770664093453
 
@@ -54,17 +57,24 @@ class DiagonalGaussian(NamedTuple):
         if count < 1:
             raise ValueError(f"{count} samples cannot be drawn: give at least 1")
         shape = (count, *self.mean.shape)
-        return reparameterize(key, *(jnp.broadcast_to(a, shape) for a in self))
+        mean, log_sigma = (jnp.broadcast_to(a, shape) for a in (self.mean, self.log_sigma))
+        return reparameterize(key, mean, log_sigma)
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Log N(z; mean, sigma^2) in nats, summed over the last axis: `[..., D]` -> `[...]`.
 
         z may have further axes in front, such as that of the draws: `[K, B, D]` for `[B, D]`.
         """
-        further = tuple(range(z.ndim - self.mean.ndim))
-        mean, log_sigma = (jnp.expand_dims(a, further) for a in self)
+        return jnp.sum(self.log_prob_per_dimension(z), axis=-1)
+
+    def log_prob_per_dimension(self, z: jax.Array) -> jax.Array:
+        """The summands of `log_prob`: `[..., D]`."""
+        z, mean, log_sigma = floats(z, self.mean, self.log_sigma)
+        require_events("z", z)
+        further = tuple(range(z.ndim - mean.ndim))
+        mean, log_sigma = (jnp.expand_dims(a, further) for a in (mean, log_sigma))
         standardised = (z - mean) * jnp.exp(-log_sigma)
-        return jnp.sum(-0.5 * (standardised**2 + LOG_2PI) - log_sigma, axis=-1)
+        return -0.5 * (standardised**2 + LOG_2PI) - log_sigma
 
     def kl(self, prior: Any) -> jax.Array:
         """KL to another diagonal Gaussian in nats, summed over the last axis: `[...]`.
@@ -82,10 +92,12 @@ class DiagonalGaussian(NamedTuple):
                 "it, such as --objective sampled or iwae"
             )
         # Shifted and scaled so that the prior is N(0, I); the same numbers where it is already.
-        further = tuple(range(self.mean.ndim - prior.mean.ndim))
-        prior_mean, prior_log_sigma = (jnp.expand_dims(a, further) for a in prior)
-        mean = (self.mean - prior_mean) * jnp.exp(-prior_log_sigma)
-        return gaussian_kl_per_dimension(mean, self.log_sigma - prior_log_sigma)
+        mean, log_sigma, *of_prior = floats(self.mean, self.log_sigma, prior.mean, prior.log_sigma)
+        require_events("mean", mean)
+        further = tuple(range(mean.ndim - prior.mean.ndim))
+        prior_mean, prior_log_sigma = (jnp.expand_dims(a, further) for a in of_prior)
+        mean = (mean - prior_mean) * jnp.exp(-prior_log_sigma)
+        return gaussian_kl_per_dimension(mean, log_sigma - prior_log_sigma)
 
 
 def standard_normal(shape: tuple[int, ...]) -> DiagonalGaussian:
@@ -114,12 +126,13 @@ class GaussianMixture(NamedTuple):
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Log-density in nats: `[N, D]` -> `[N]`."""
-        offsets = z[:, None, :] - self.mean[None, :, :]
-        standardised = jnp.einsum("kij,nkj->nki", jnp.linalg.inv(self.factor), offsets)
-        log_volume = jnp.linalg.slogdet(self.factor).logabsdet
+        z, mean, factor = floats(z, self.mean, self.factor)
+        offsets = z[:, None, :] - mean[None, :, :]
+        standardised = jnp.einsum("kij,nkj->nki", jnp.linalg.inv(factor), offsets)
+        log_volume = jnp.linalg.slogdet(factor).logabsdet
         squares = jnp.sum(standardised**2 + LOG_2PI, axis=-1)
         of_each = -0.5 * squares - log_volume[None, :]
-        return jax.nn.logsumexp(of_each, axis=-1) - jnp.log(len(self.mean))
+        return jax.nn.logsumexp(of_each, axis=-1) - math.log(len(self.mean))
 
 
 def gaussian_ring(

@@ -1,19 +1,30 @@
-"""What to report beside the loss. Per-image metrics are unreduced, `[B, H, W, C]` -> `[B]`."""
+"""What to report beside the loss. Per-image metrics are unreduced, `[B, H, W, C]` -> `[B]`.
+
+Images are floats on the scale of [0, 1], or uint8 levels, which are divided by 255.
+"""
+
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from aejax.admission import unit_images
+from aejax.precision import floats
 
-def _require_images(x: jax.Array, y: jax.Array) -> None:
+
+def _images(x: Any, y: Any) -> tuple[jax.Array, ...]:
+    """Both as floats on the scale of [0, 1]."""
     if jnp.ndim(x) != 4 or jnp.shape(x) != jnp.shape(y):
         raise ValueError(
             f"x {jnp.shape(x)} and y {jnp.shape(y)} must both be [B, H, W, C] of one shape"
         )
+    return floats(unit_images("x", x), unit_images("y", y))
 
 
 def squared_error_per_pixel(x: jax.Array, y: jax.Array) -> jax.Array:
     """Squared error averaged over height, width and channels: `[B, H, W, C]` x 2 -> `[B]`."""
-    _require_images(x, y)
+    x, y = _images(x, y)
     return jnp.mean((x - y) ** 2, axis=(1, 2, 3))
 
 
@@ -30,9 +41,8 @@ def psnr(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _gaussian_blur(x: jax.Array, sigma: float = 1.5, radius: int = 5) -> jax.Array:
     # Separable: a weighted sum of shifted slices along each axis, valid positions only.
-    offsets = jnp.arange(-radius, radius + 1)
-    window = jnp.exp(-0.5 * (offsets / sigma) ** 2)
-    window = window / jnp.sum(window)
+    window = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    window = [weight / math.fsum(window) for weight in window]
     for axis in (1, 2):
         width = x.shape[axis] - 2 * radius
         slices = [jax.lax.slice_in_dim(x, i, i + width, axis=axis) for i in range(2 * radius + 1)]
@@ -50,7 +60,7 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     Raises:
         ValueError: if the shapes differ, are not `[B, H, W, C]`, or a side is under 11 pixels.
     """
-    _require_images(x, y)
+    x, y = _images(x, y)
     if min(x.shape[1:3]) < 11:
         raise ValueError(
             f"images of {x.shape[1]}x{x.shape[2]} are smaller than SSIM's 11x11 window"
@@ -73,4 +83,4 @@ def bits_per_dim(nats: jax.Array, num_dims: int) -> jax.Array:
     [0, 1], of pixels that `aejax.dequantization.dequantize` made, add log2(256) = 8 for an upper
     bound of those of 256 levels.
     """
-    return nats / (num_dims * jnp.log(2.0))
+    return floats(nats)[0] / (num_dims * math.log(2.0))

@@ -5,10 +5,18 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from aejax.axes import per_example, require_examples
+from aejax.precision import floats
+
 
 def activity(code: jax.Array) -> jax.Array:
-    """The sum of the absolute values of a code: `[B, D]` -> `[B]`."""
-    return jnp.sum(jnp.abs(code), axis=-1)
+    """The sum of the absolute values of a code: `[B, ...]` -> `[B]`.
+
+    Raises:
+        ValueError: if the code has no axis beside the examples'.
+    """
+    require_examples("code", code)
+    return per_example(jnp.abs(floats(code)[0]))
 
 
 def sigmoid_contraction(code: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -16,6 +24,8 @@ def sigmoid_contraction(code: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Rifai et al. 2011, "Contractive auto-encoders", section 3: dh_j/dx_i = h_j (1 - h_j) W_ij.
     """
+    require_examples("code", code)
+    code, kernel = floats(code, kernel)
     slopes = code * (1 - code)
     return jnp.sum(slopes**2 * jnp.sum(kernel**2, axis=0, keepdims=True), axis=-1)
 
@@ -30,4 +40,4 @@ def contraction(
     """
     code, pull = jax.vjp(encode, x)
     (products,) = pull(jax.random.normal(key, code.shape, code.dtype))
-    return jnp.sum(products.reshape(len(x), -1) ** 2, axis=-1)
+    return per_example(floats(products)[0] ** 2)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.latents import DiagonalGaussian
+from aejax.precision import floats
 
 
 class DiagonalMixture(NamedTuple):
@@ -22,17 +23,16 @@ class DiagonalMixture(NamedTuple):
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Log-density in nats: `[..., D]` -> `[...]`."""
-        weights = jax.nn.log_softmax(self.logits)
-        shape = (1,) * (z.ndim - 1) + self.components.mean.shape
-        mean, log_sigma = (a.reshape(shape) for a in self.components)
-        of_each = DiagonalGaussian(mean, log_sigma).log_prob(z[..., None, :])
-        return jax.nn.logsumexp(of_each + weights.reshape(shape[:-1]), axis=-1)
+        (logits,) = floats(self.logits)
+        of_each = self.components.log_prob(z[..., None, :])
+        weights = jnp.expand_dims(jax.nn.log_softmax(logits), tuple(range(of_each.ndim - 1)))
+        return jax.nn.logsumexp(of_each + weights.astype(of_each.dtype), axis=-1)
 
     def samples(self, key: jax.Array, count: int) -> jax.Array:
         """`count` independent draws, `[count, D]`."""
         component_key, noise_key = jax.random.split(key)
         drawn = jax.random.categorical(component_key, self.logits, shape=(count,))
-        return DiagonalGaussian(*(a[drawn] for a in self.components)).sample(noise_key)
+        return jax.tree.map(lambda a: a[drawn], self.components).sample(noise_key)
 
 
 def vamp_prior(

@@ -13,7 +13,9 @@ ROOMS = (
     {"errors", "types", "settings", "streams", "quiet", "release"},
     # Formulas: arrays in, unreduced arrays out.
     {
+        "admission",
         "aggregate_posterior",
+        "axes",
         "bounds",
         "corruptions",
         "dequantization",
@@ -24,6 +26,7 @@ ROOMS = (
         "likelihoods",
         "metrics",
         "penalties",
+        "precision",
         "priors",
         "schedules",
     },

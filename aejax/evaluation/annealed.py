@@ -1,5 +1,6 @@
 """Log p(x) by annealed importance sampling: chains from an easy density to p(z) p(x|z)."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from aejax.evaluation.hmc import LogDensity, Moved, hmc
 from aejax.latents import DiagonalGaussian
 from aejax.models.model import Model
+from aejax.precision import floats
 from aejax.types import Batch, Variables
 
 _TARGET = 0.65  # acceptance: the optimum of many dimensions (Neal 2011), and Wu et al.'s
@@ -90,6 +92,7 @@ def annealed_importance(
         ValueError: if `chains` is less than 1.
     """
     pilot_key, start_key, key = jax.random.split(key, 3)
+    betas = jnp.asarray(betas)
     path = path_to_joint(model, variables, batch, initial)
     step_sizes = tuned_step_sizes(pilot_key, initial, path, betas, leapfrog_steps)
     z = initial.samples(start_key, chains)
@@ -109,11 +112,14 @@ class GeometricPath(NamedTuple):
 
     def log_density(self, beta: jax.Array) -> LogDensity:
         """Log f_beta."""
-        return lambda z: (1 - beta) * self.log_initial(z) + beta * self.log_final(z)
+        return lambda z: (
+            (1 - beta) * self.log_initial(z).astype(z.dtype)
+            + beta * self.log_final(z).astype(z.dtype)
+        )
 
     def log_ratio(self, z: jax.Array) -> jax.Array:
         """Log f_1 - log f_0 of z `[K, B, D]`, the derivative of log f_beta by beta: `[K, B]`."""
-        return self.log_final(z) - self.log_initial(z)
+        return (self.log_final(z) - self.log_initial(z)).astype(z.dtype)
 
 
 def path_to_joint(
@@ -157,9 +163,14 @@ def anneal(
         moved = hmc(key, path.log_density(beta), z, step_size[None], leapfrog_steps)
         return (moved.z, log_weights), jnp.mean(moved.acceptance, axis=0)
 
+    # Of one type throughout, which a loop has to keep: of a model in bfloat16 chains in float32.
+    (z,) = floats(z)
+    if z.ndim != 3:
+        raise ValueError(f"z {z.shape} is not [K, B, D]: flatten each example's latent")
+    betas, step_sizes = betas.astype(z.dtype), step_sizes.astype(z.dtype)
     keys = jax.random.split(key, len(betas) - 1)
     temperatures = (keys, betas[1:], jnp.diff(betas), step_sizes[1:])
-    start = (z, jnp.zeros(z.shape[:2], z.dtype))
+    start = (z, jnp.zeros_like(z[..., 0]))
     (z, log_weights), acceptance = jax.lax.scan(visit, start, temperatures)
     return Annealed(log_weights, z, acceptance)
 
@@ -196,9 +207,9 @@ def tuned_step_sizes(
         return (moved.z, log_step), jnp.exp(log_step)
 
     start_key, key = jax.random.split(key)
-    visited = jnp.concatenate([jnp.full(_WARM_UP, betas[0]), betas])
-    z = initial.samples(start_key, _PILOT_CHAINS)
-    start = (z, jnp.full(z.shape[1], jnp.log(_FIRST_STEP_SIZE)))
+    (z,) = floats(initial.samples(start_key, _PILOT_CHAINS))
+    visited = jnp.concatenate([jnp.full(_WARM_UP, betas[0]), betas]).astype(z.dtype)
+    start = (z, jnp.full_like(z[0, :, 0], math.log(_FIRST_STEP_SIZE)))
     _, step_sizes = jax.lax.scan(visit, start, (jax.random.split(key, len(visited)), visited))
     return step_sizes[_WARM_UP:]
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.axes import per_example
 from aejax.data.dataset import Dataset
 from aejax.evaluation.probes import pca_codes
 from aejax.models.model import Bound, rebound
@@ -52,7 +53,7 @@ def negative_elbo(key: jax.Array, bound: Bound, batch: Batch, draws: int = 16) -
         return -rebound(bound).log_likelihood(batch, posterior.sample(key))
 
     errors = jax.lax.map(reconstruction, jax.random.split(key, draws))
-    return jnp.mean(errors, axis=0) + posterior.kl(bound.prior(batch))
+    return jnp.mean(errors, axis=0) + per_example(posterior.kl(bound.prior(batch)))
 
 
 def mean_image(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.evaluation.chunks import chunk_sizes, row_bytes, rows_within
-from aejax.models.model import Bound, Model, log_joint
+from aejax.models.model import Bound, Model, log_joint, log_q
 from aejax.types import Batch, Variables
 
 
@@ -33,9 +33,10 @@ class Running(NamedTuple):
     sum_of_logs: jax.Array
 
     @classmethod
-    def of_none(cls, images: int) -> "Running":
-        """Nothing seen yet."""
-        return cls(jnp.full(images, -jnp.inf), jnp.zeros(images), jnp.zeros(images))
+    def of_none(cls, like: jax.ShapeDtypeStruct) -> "Running":
+        """Nothing seen yet of images whose log weights are of a type, `[B]`."""
+        zeros = jnp.zeros(like.shape, like.dtype)
+        return cls(*_varying_as(like, (zeros - jnp.inf, zeros, zeros)))
 
     def add(self, log_weights: jax.Array, counted: jax.Array) -> "Running":
         """With the log weights `[S, B]` of S more samples, those that are `counted`, `[S]` bool."""
@@ -43,12 +44,12 @@ class Running(NamedTuple):
         seen = jnp.where(mask, log_weights, -jnp.inf)
         greatest = jnp.maximum(self.greatest, jnp.max(seen, axis=0))
         # Weights of zero only: any finite shift does, and -inf - -inf would be NaN.
-        shift = jnp.where(jnp.isneginf(greatest), 0.0, greatest)
+        shift = jnp.where(jnp.isneginf(greatest), 0, greatest)
         # log sum w = m + log sum w / e^m with m the greatest: no weight overflows, and the sum is
         # rounded relative to itself, however many chunks there are.
         scaled = jnp.sum(jnp.exp(seen - shift[None]), axis=0)
         scaled += self.scaled_sum * jnp.exp(self.greatest - shift)
-        logs = self.sum_of_logs + jnp.sum(jnp.where(mask, log_weights, 0.0), axis=0)
+        logs = self.sum_of_logs + jnp.sum(jnp.where(mask, log_weights, 0), axis=0)
         return Running(greatest, scaled, logs)
 
     def estimate(self, count: int) -> ImportanceEstimate:
@@ -102,13 +103,17 @@ def importance_estimate(
         posterior = bound.posterior(part)
         image_keys = jax.vmap(partial(jax.random.fold_in, key))(numbers)
 
+        def weigh(keys: jax.Array) -> jax.Array:
+            return log_weights_at(bound, part, posterior, keys)
+
         def add(running: Running, numbers: jax.Array) -> tuple[Running, None]:
             keys = _keys_of_samples(image_keys, numbers)
-            weights = log_weights_at(bound, part, posterior, keys)
+            weights = weigh(keys)
             return running.add(weights, numbers < samples), None
 
         numbers_of_samples = _numbered(samples, at_a_time.samples)
-        running, _ = jax.lax.scan(add, Running.of_none(len(numbers)), numbers_of_samples)
+        like = jax.eval_shape(lambda: weigh(image_keys[None])[0])
+        running, _ = jax.lax.scan(add, Running.of_none(like), numbers_of_samples)
         return running.estimate(samples)
 
     estimates = jax.lax.map(of_images, _numbered(count, at_a_time.images))
@@ -129,7 +134,7 @@ def log_weights_at(bound: Bound, batch: Batch, posterior: Any, keys: jax.Array) 
     """
     draw = jax.vmap(lambda q, key: q.sample(key))
     z = jax.vmap(draw, in_axes=(None, 0))(posterior, keys)
-    return log_joint(bound, batch, z) - posterior.log_prob(z)
+    return log_joint(bound, batch, z) - log_q(posterior, z)
 
 
 def sample_bytes(model: Model, variables: Variables, batch: Batch) -> int:
@@ -154,3 +159,13 @@ def _numbered(count: int, at_a_time: int) -> jax.Array:
     """0, 1, ... in rows of `at_a_time`, the last row running past `count`."""
     rows = -(-count // at_a_time)
     return jnp.arange(rows * at_a_time).reshape(rows, at_a_time)
+
+
+def _varying_as(like: jax.ShapeDtypeStruct, tree: Any) -> Any:
+    """A loop's first values, varying over the mapped axes that `like` varies over.
+
+    `jax.shard_map` checks that they do so at the loop's end as they did at its beginning.
+    """
+    kind = getattr(like, "manual_axis_type", None)  # of JAX 0.10.1; "vma" of others
+    axes = tuple((getattr(like, "vma", None) or ()) if kind is None else kind.varying)
+    return jax.tree.map(lambda a: jax.lax.pcast(a, axes, to="varying"), tree) if axes else tree

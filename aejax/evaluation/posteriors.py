@@ -1,18 +1,19 @@
 """What the posteriors of a whole data set say of the latent: who is used, and what q(z) is like."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from aejax.latents import DiagonalGaussian
+from aejax.axes import per_example
 from aejax.models.model import Distribution
 
 ACTIVE = 0.01  # variance of the posterior mean over the data, above which a dimension is in use
 _MEMORY = 2**26  # bytes of draws x posteriors x dimensions at a time, were none of it fused
 
 
-def active_units(posterior: DiagonalGaussian) -> jax.Array:
+def active_units(posterior: Any) -> jax.Array:
     """Which dimensions carry something of x: `[N, D]` of N images -> `[D]`, bool.
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv 1509.00519), section 5.2: the variance over the data
@@ -26,7 +27,7 @@ def active_units(posterior: DiagonalGaussian) -> jax.Array:
     return jnp.var(posterior.mean, axis=0, ddof=1) > ACTIVE
 
 
-def aggregate_log_prob(z: jax.Array, posterior: DiagonalGaussian) -> jax.Array:
+def aggregate_log_prob(z: jax.Array, posterior: Any) -> jax.Array:
     """Log q(z), the mean of q(z|x) over all N images: z `[M, D]` -> `[M]`, nats.
 
     Exact for this data set, whose images are the only ones that there are. Of the distribution
@@ -35,7 +36,7 @@ def aggregate_log_prob(z: jax.Array, posterior: DiagonalGaussian) -> jax.Array:
     count = len(posterior.mean)
 
     def of_one(z: jax.Array) -> jax.Array:
-        return jax.nn.logsumexp(posterior.log_prob(z[None])) - jnp.log(count)
+        return jax.nn.logsumexp(per_example(posterior.log_prob(z[None]))) - math.log(count)
 
     return jax.lax.map(of_one, z, batch_size=_at_a_time(posterior))
 
@@ -57,7 +58,7 @@ class AggregateBounds(NamedTuple):
 
 
 def aggregate_bounds(
-    posterior: DiagonalGaussian, prior: Distribution, key: jax.Array, draws: int
+    posterior: Any, prior: Distribution, key: jax.Array, draws: int
 ) -> AggregateBounds:
     """Both parts of the mean KL, bounded from both sides by Monte Carlo.
 
@@ -82,28 +83,28 @@ def aggregate_bounds(
         raise ValueError(f"{count} images leave no other image: give at least 2")
     if not 1 <= draws <= count:
         raise ValueError(f"draws {draws} is not within 1 and the {count} images")
-    of_draws = DiagonalGaussian(*(a[:draws] for a in posterior))
+    of_draws = jax.tree.map(lambda a: a[:draws], posterior)
     z = of_draws.sample(key)
     of_all, of_others = _with_and_without_own(z, posterior)
-    log_q, log_p = of_draws.log_prob(z), prior.log_prob(z)
+    log_q, log_p = per_example(of_draws.log_prob(z)), per_example(prior.log_prob(z))
     return AggregateBounds(log_q - of_all, log_q - of_others, of_others - log_p, of_all - log_p)
 
 
-def _with_and_without_own(z: jax.Array, posterior: DiagonalGaussian) -> tuple[jax.Array, jax.Array]:
+def _with_and_without_own(z: jax.Array, posterior: Any) -> tuple[jax.Array, jax.Array]:
     """Log of the mean of q(z|x) over all images, and over those but the draw's own, `[M]` each."""
     count = len(posterior.mean)
 
     def of_one(draw: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         z, own = draw
-        of_each = posterior.log_prob(z[None])
+        of_each = per_example(posterior.log_prob(z[None]))
         others = jnp.where(jnp.arange(count) == own, -jnp.inf, of_each)
         return (
-            jax.nn.logsumexp(of_each) - jnp.log(count),
-            jax.nn.logsumexp(others) - jnp.log(count - 1),
+            jax.nn.logsumexp(of_each) - math.log(count),
+            jax.nn.logsumexp(others) - math.log(count - 1),
         )
 
     return jax.lax.map(of_one, (z, jnp.arange(len(z))), batch_size=_at_a_time(posterior))
 
 
-def _at_a_time(posterior: DiagonalGaussian) -> int:
+def _at_a_time(posterior: Any) -> int:
     return max(1, _MEMORY // (4 * posterior.mean.size))

@@ -41,7 +41,12 @@ def categorical_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
 def categorical() -> Likelihood:
     """Pixels of 256 levels; the decoder's outputs are logits `[B, ..., 256 C]`."""
     return Likelihood(
-        categorical_log_prob, _mean, _sample, lambda channels: LEVELS * channels, levels=True
+        categorical_log_prob,
+        _mean,
+        _sample,
+        lambda channels: LEVELS * channels,
+        levels=True,
+        unit=True,
     )
 
 

@@ -62,7 +62,7 @@ def continuous_bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
 
 def continuous_bernoulli() -> Likelihood:
     """Continuous Bernoulli pixels; the decoder's outputs are logits `[B, ...]`."""
-    return Likelihood(continuous_bernoulli_log_prob, _mean, _sample)
+    return Likelihood(continuous_bernoulli_log_prob, _mean, _sample, unit=True)
 
 
 def _mean(logits: jax.Array) -> jax.Array:

@@ -90,6 +90,7 @@ def logistic_mixture(components: int = 5) -> Likelihood:
         lambda key, outputs: _sample(key, mixture(outputs)),
         channels,
         levels=True,
+        unit=True,
     )
 
 

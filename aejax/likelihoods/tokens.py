@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from aejax.axes import per_example, require_examples
 from aejax.likelihoods.likelihood import Likelihood, as_float
 
 
@@ -17,16 +18,17 @@ def token_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
         `[B]`, nats.
 
     Raises:
-        ValueError: if the shapes do not fit, or x are no integers.
+        ValueError: if the shapes do not fit, x has no axis beside the examples', or is no integers.
     """
     if jnp.shape(logits)[:-1] != jnp.shape(x) or not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(
             f"logits {jnp.shape(logits)} are not [*{jnp.shape(x)}, V] for integer x "
             f"({x.dtype}{list(jnp.shape(x))}): give a logit for each token of the vocabulary"
         )
+    require_examples("x", x)
     log_p = jax.nn.log_softmax(as_float(logits))
     chosen = jnp.take_along_axis(log_p, x[..., None], axis=-1, mode="fill")[..., 0]
-    return jnp.sum(chosen.reshape(len(x), -1), axis=-1)
+    return per_example(chosen)
 
 
 def tokens() -> Likelihood:

@@ -7,14 +7,18 @@ from typing import Any, Protocol
 import flax.linen as nn
 import jax
 
+from aejax.axes import per_example
 from aejax.types import Batch, Variables
 
 
 class Distribution(Protocol):
-    """What a posterior or a prior is: draws, log-densities and, where it is closed, a KL.
+    """What a posterior or a prior is: any pytree with these methods; none looks into it.
 
     A posterior is over `[B, ...]`, a prior over one z, or over a batch's where it is given one.
-    `log_prob` takes further axes in front, `[K, B, D]` for `[B, D]`.
+    `log_prob` takes further axes in front, `[K, B, D]` for `[B, D]`. Where it is closed, a
+    posterior has `kl(prior)`, nats, and its summands `kl_per_dimension(prior)`, `[..., D]`;
+    `mean`, `[B, D]`, for codes; and `log_prob_per_dimension(z)`, if its dimensions are independent,
+    for the total correlation.
     """
 
     def sample(self, key: jax.Array) -> Any:
@@ -179,8 +183,13 @@ def held(bound: Any) -> Any:
 
 
 def log_joint(bound: Bound, batch: Batch, z: jax.Array) -> jax.Array:
-    """Log p(x, z) in nats: z `[K, B, D]` -> `[K, B]`."""
-    return bound.log_likelihood(batch, z) + bound.prior(batch).log_prob(z)
+    """Log p(x, z) in nats: z `[K, B, ...]` -> `[K, B]`."""
+    return bound.log_likelihood(batch, z) + log_q(bound.prior(batch), z)
+
+
+def log_q(distribution: Distribution, z: Any) -> jax.Array:
+    """The log-density of each example's draws, nats: z `[K, B, ...]` -> `[K, B]`."""
+    return per_example(distribution.log_prob(z), leading=2)
 
 
 def log_weights(bound: Bound, batch: Batch, key: jax.Array, samples: int) -> jax.Array:
@@ -190,4 +199,4 @@ def log_weights(bound: Bound, batch: Batch, key: jax.Array, samples: int) -> jax
     """
     posterior = bound.posterior(batch)
     z = posterior.samples(key, samples)
-    return log_joint(bound, batch, z) - posterior.log_prob(z)
+    return log_joint(bound, batch, z) - log_q(posterior, z)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.aggregate_posterior import aggregate_log_probs
+from aejax.axes import per_example
 from aejax.divergences import inverse_multiquadric, squared_mmd
 from aejax.latents import standard_normal
 from aejax.models.model import Bound
@@ -42,7 +43,8 @@ class Pairs(Objective):
         return super().during(training)
 
     def mmd(self, key: jax.Array, z: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """Squared MMD of codes `[B, D]` to as many draws of N(0, I), of a kernel of many scales."""
+        """Squared MMD of codes `[B, ...]` to as many draws of N(0, I), by many kernels."""
+        z = z.reshape(len(z), -1)
         kernels = [inverse_multiquadric(2 * z.shape[-1] * scale) for scale in _SCALES]
 
         def kernel(squared: jax.Array) -> jax.Array:
@@ -78,7 +80,7 @@ class InfoVae(Pairs):
         posterior = model.posterior(batch)
         z = posterior.sample(code_key)
         log_likelihood = model.log_likelihood(batch, z)
-        kl = posterior.kl(model.prior(batch))
+        kl = per_example(posterior.kl(model.prior(batch)))
         mmd = self.mmd(prior_key, z, batch.get("mask"))
         loss = (1 - self.alpha) * kl - log_likelihood + (self.alpha + self.weight - 1) * mmd
         return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl, mmd=mmd)

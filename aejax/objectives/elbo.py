@@ -7,6 +7,7 @@ import jax
 import optax
 
 from aejax import schedules
+from aejax.axes import per_example
 from aejax.models.model import Bound
 from aejax.objectives.objective import Objective, Terms
 from aejax.settings import setting
@@ -32,7 +33,7 @@ class Elbo(Objective):
         """The loss, the log-likelihood and the KL."""
         posterior = model.posterior(batch)
         log_likelihood = model.log_likelihood(batch, posterior.sample(key))
-        kl = posterior.kl(model.prior(batch))
+        kl = per_example(posterior.kl(model.prior(batch)))
         loss = self.weight(step) * kl - log_likelihood
         return Terms(loss=loss, log_likelihood=log_likelihood, kl=kl)
 

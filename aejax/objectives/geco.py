@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from aejax.axes import per_example
 from aejax.objectives.objective import Objective, Terms, batch_mean
 from aejax.settings import setting
 from aejax.types import Batch
@@ -46,7 +47,7 @@ class Geco(Objective):
         """The loss, its parts and the multiplier, which is moved where the model may change."""
         posterior = model.posterior(batch)
         log_likelihood = model.log_likelihood(batch, posterior.sample(key))
-        kl = posterior.kl(model.prior(batch))
+        kl = per_example(posterior.kl(model.prior(batch)))
         constraint = -log_likelihood - self.tolerance
         multiplier = jnp.exp(model.get_variable("geco", "log_multiplier"))
         if model.is_mutable_collection("geco"):

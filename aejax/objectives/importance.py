@@ -7,7 +7,7 @@ import jax
 
 from aejax import bounds
 from aejax.estimators import miwae_weights, scaled_gradient, two_gradient_bound
-from aejax.models.model import Bound, held, log_joint
+from aejax.models.model import Bound, held, log_joint, log_q
 from aejax.objectives.objective import Objective, Terms
 from aejax.settings import setting
 from aejax.types import Batch
@@ -33,7 +33,7 @@ class FromDraws(Objective):
         self, model: Bound, batch: Batch, posterior: Any, z: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """The bound `[B]`, whose gradient is taken, and the log weights `[K, B]`."""
-        log_weights = log_joint(model, batch, z) - posterior.log_prob(z)
+        log_weights = log_joint(model, batch, z) - log_q(posterior, z)
         return self.bound(log_weights), log_weights
 
     def terms(self, model: Bound, batch: Batch, key: jax.Array, step: jax.Array) -> Terms:
@@ -42,7 +42,7 @@ class FromDraws(Objective):
         z = posterior.samples(key, self.samples)
         found, log_weights = self.estimate(model, batch, posterior, z)
         log_weights = jax.lax.stop_gradient(log_weights)
-        kl = bounds.elbo(posterior.log_prob(z) - model.prior(batch).log_prob(z))
+        kl = bounds.elbo(log_q(posterior, z) - log_q(model.prior(batch), z))
         log_likelihood = bounds.elbo(log_weights) + kl
         iwae = bounds.iwae_bound(log_weights)
         return Terms(loss=-found, log_likelihood=log_likelihood, kl=kl, iwae=iwae)
@@ -99,8 +99,8 @@ class Iwae(FromDraws):
             posterior = jax.lax.stop_gradient(posterior)
             # Its values alone, which the compiler then has from the pass that is differentiated.
             values = log_joint(held(model), batch, jax.lax.stop_gradient(z))
-            weights = jax.nn.softmax(values - posterior.log_prob(jax.lax.stop_gradient(z)), axis=0)
-            z = scaled_gradient(z, weights[..., None])
+            weights = jax.nn.softmax(values - log_q(posterior, jax.lax.stop_gradient(z)), axis=0)
+            z = jax.tree.map(lambda a: scaled_gradient(a, weights), z)
         return super().estimate(model, batch, posterior, z)
 
 
@@ -145,8 +145,8 @@ class Piwae(Grouped):
     ) -> tuple[jax.Array, jax.Array]:
         """The bound of all draws, with either gradient."""
         fixed, at = jax.lax.stop_gradient((posterior, z))
-        by_model = log_joint(model, batch, at) - fixed.log_prob(at)
-        by_inference = log_joint(held(model), batch, z) - posterior.log_prob(z)
+        by_model = log_joint(model, batch, at) - log_q(fixed, at)
+        by_inference = log_joint(held(model), batch, z) - log_q(posterior, z)
         weights = miwae_weights(jax.lax.stop_gradient(by_model), self.groups)
         return two_gradient_bound(by_model, by_inference, weights), by_model
 

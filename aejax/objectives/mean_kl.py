@@ -28,6 +28,7 @@ class Charged(Objective):
         posterior = model.posterior(batch)
         log_likelihood = model.log_likelihood(batch, posterior.sample(key))
         kl = posterior.kl_per_dimension(model.prior(batch))
+        kl = kl.reshape(len(kl), -1)  # of each position, where an example has several
         mean = mean_over(self.axis_name, batch_mean(kl, batch.get("mask")))
         loss = self.charge(mean, step) - log_likelihood
         return Terms(loss=loss, log_likelihood=log_likelihood, kl=jnp.sum(kl, axis=-1))

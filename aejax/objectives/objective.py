@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from aejax.models.model import Bound, Model
+from aejax.objectives.explicit import on_automatic_axes
+from aejax.precision import floats
 from aejax.settings import check_settings, with_values
 from aejax.types import Batch, LossFn, Metrics, WholeBatch
 
@@ -99,18 +102,29 @@ def make_loss(model: Model, objective: Objective) -> LossFn:
 
 
 def _loss(model: Model, objective: Objective) -> LossFn:
-    def loss_fn(
+    def whole_loss(
         params: Any, extra: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         variables = {"params": params, **extra}
         terms, changed = model.apply(
             objective.terms, variables, batch, key, step, mutable=tuple(extra)
         )
+        check_terms(terms, len(batch["x"]))
         mask = batch.get("mask")
         metrics = named({name: batch_mean(values, mask) for name, values in terms.items()})
         return metrics["loss"], (metrics, {**extra, **changed})
 
-    return loss_fn
+    return partial(on_automatic_axes, whole_loss)
+
+
+def check_terms(terms: Terms, examples: int) -> None:
+    """Raises a `ValueError` for a term that is neither `[B]` nor a scalar."""
+    for name, values in terms.items():
+        if jnp.shape(values) not in ((), (examples,)):
+            raise ValueError(
+                f"the term {name} is {jnp.shape(values)} of {examples} examples: add up what "
+                "belongs to one, with aejax.axes.per_example"
+            )
 
 
 def named(means: Metrics) -> Metrics:
@@ -128,6 +142,7 @@ def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 
     Without a mask it is that of all; a scalar, which is of the batch already, stays.
     """
+    (values,) = floats(values)
     if jnp.ndim(values) == 0:
         return values
     if mask is None:
