@@ -76,7 +76,7 @@ def _restored(model: Model, variables: Any, batch: Batch) -> jax.Array:
 
 def information(posterior: DiagonalGaussian) -> Figure:
     """What each dimension of posteriors over `[N, D]` carries over how noisy it is."""
-    kl = np.mean(gaussian_kl_per_dimension(*posterior), axis=0)
+    kl = np.mean(gaussian_kl_per_dimension(posterior.mean, posterior.log_sigma), axis=0)
     return figures.information(kl, np.exp(np.mean(posterior.log_sigma, axis=0)))
 
 

@@ -1,6 +1,7 @@
 """A split of a data set: named arrays with a common first axis."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.admission import as_array, as_int32, require_no_levels
 from aejax.types import Batch, Spec
 
 _AT_REST = (np.uint8, np.int32, np.float32, np.bool_)
@@ -22,7 +24,8 @@ class Dataset:
     Attributes:
         arrays: "x" is what is modelled; "label" `[N]` a class, int32; others are conditions or
             masks by their own names. At rest uint8 (images), int32 (tokens, counts), float32 or
-            bool; other integers and floats are cast where nothing is lost by it.
+            bool; other integers and floats are cast where nothing is lost by it. Floats are finite,
+            and none are images of 8-bit levels, which are uint8.
         names: what the integers of an array stand for, such as the classes' names for "label".
         name: the data set's name.
     """
@@ -33,6 +36,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         arrays = {key: at_rest(key, values) for key, values in self.arrays.items()}
+        for key, values in arrays.items():
+            # What is mapped from the cache was looked at as it was decoded.
+            if values.dtype == np.float32 and not isinstance(values, np.memmap):
+                require_no_levels(key, values)
         lengths = {key: len(values) for key, values in arrays.items()}
         if "x" not in arrays:
             raise ValueError(f"arrays {', '.join(arrays) or 'none'}: name what is modelled 'x'")
@@ -103,20 +110,14 @@ def at_rest(key: str, values: Any) -> np.ndarray:
     Raises:
         ValueError: for a scalar, another kind of values, or integers beyond int32.
     """
-    if isinstance(values, jax.Array) or not hasattr(values, "dtype"):
-        values = np.asarray(values)
+    values = as_array(key, values)
     if values.ndim < 1:
         raise ValueError(f"{key} is a scalar: give an array [N, ...], one row an example")
     if values.dtype in _AT_REST:
         return values
-    if np.issubdtype(values.dtype, np.floating):
-        return values.astype(np.float32)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{key} is of {values.dtype}: give integers, floats or bools")
-    limits = np.iinfo(np.int32)
-    if values.size and not limits.min <= values.min() <= values.max() <= limits.max:
-        raise ValueError(f"{key} holds {values.max()}, beyond int32: give smaller integers")
-    return values.astype(np.int32)
+    if np.issubdtype(values.dtype, np.integer):
+        return as_int32(key, values)
+    return values.astype(np.float32)
 
 
 def on_device(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -136,4 +137,4 @@ def as_batch(arrays: Mapping[str, jax.Array]) -> Batch:
 
 def _flat_as_float(x: jax.Array) -> jax.Array:
     # Flat while scaling, which XLA's CPU loops then vectorise.
-    return as_float(x.reshape(len(x), -1)).reshape(x.shape)
+    return as_float(x.reshape(len(x), math.prod(x.shape[1:]))).reshape(x.shape)

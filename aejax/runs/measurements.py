@@ -9,17 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.data.dataset import Dataset, as_float
-from aejax.divergences import (
-    gaussian_kl_per_dimension,
-    inverse_multiquadric,
-    squared_mmd,
-)
+from aejax.divergences import inverse_multiquadric, squared_mmd
 from aejax.evaluation.features import frechet_distance, kernel_distance
 from aejax.evaluation.mean import mean_and_error
 from aejax.evaluation.posteriors import active_units, aggregate_bounds
 from aejax.evaluation.probes import knn_accuracy, linear_probe_accuracy
 from aejax.judging.classifier import train_classifier
-from aejax.latents import DiagonalGaussian
+from aejax.latents import standard_normal
 from aejax.metrics import psnr, ssim
 from aejax.runs.log_likelihood import Results, observed, variational_model
 from aejax.runs.run import Run
@@ -46,10 +42,11 @@ def latent_results(run: Run, test: Dataset, key: jax.Array) -> Results:
     batch, key = observed(run, test.first(_PROBED), key)
     draw_key, code_key, prior_key, other_key = jax.random.split(key, 4)
     posterior = posteriors(run, batch)
-    kl = np.asarray(gaussian_kl_per_dimension(*posterior))
+    kl = np.asarray(posterior.kl_per_dimension(standard_normal(posterior.mean.shape[1:])))
+    kl = kl.reshape(len(kl), -1)
     prior = model.prior(run.variables, None)
     bounds = aggregate_bounds(posterior, prior, draw_key, min(_COMPARED, len(kl)))
-    some = DiagonalGaussian(*(a[:_COMPARED] for a in posterior))
+    some = jax.tree.map(lambda a: a[:_COMPARED], posterior)
     codes = some.sample(code_key)
     first, second = (prior.samples(k, len(codes)) for k in (prior_key, other_key))
     kernel = inverse_multiquadric(2 * codes.shape[-1])
@@ -102,10 +99,9 @@ def class_results(run: Run, train: Dataset, test: Dataset, key: jax.Array) -> Re
     }
 
 
-def posteriors(run: Run, rows: Mapping[str, Any]) -> DiagonalGaussian:
+def posteriors(run: Run, rows: Mapping[str, Any]) -> Any:
     """q(z|x) of N examples, over `[N, D]`."""
-    both = run.by_rows(lambda bound, batch: jnp.stack(bound.posterior(batch), axis=1), rows)
-    return DiagonalGaussian(jnp.asarray(both[:, 0]), jnp.asarray(both[:, 1]))
+    return jax.tree.map(jnp.asarray, run.by_rows(lambda bound, of: bound.posterior(of), rows))
 
 
 def _share(value: float, count: int) -> Results:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.admission import Kind, admitted
 from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.processes.lifeline import lifeline
@@ -25,7 +26,7 @@ from aejax.runs.devices import connect, coordinator_host, mesh_of
 from aejax.runs.recipe import Recipe, build_recipe
 from aejax.runs.report import leave_report
 from aejax.runs.run import Run
-from aejax.runs.splits import load_splits
+from aejax.runs.splits import Splits, load_splits
 from aejax.runs.train import checkpoint_like, train_run
 from aejax.streams import seed_stream
 from aejax.training.checkpoint import Checkpoints
@@ -64,12 +65,14 @@ def _run(config: Config, begun: float, stack: contextlib.ExitStack) -> Run:
     check_batch_size(config.batch_size, len(train), mesh.shape["data"])
     check_data(config, train)
     recipe = build_recipe(config, train.spec, len(train))
+    check_range(config, recipe, splits)
     splits = splits.observed(config)
     state = initial_state(config, recipe, train.spec)
     first_alone(lambda: stack.enter_context(claimed(workdir, resume=resume, overwrite=overwrite)))
     state, history = train_run(config, recipe, state, splits, mesh, describe(config, train))
     state = on_this_process(state, replicated(mesh))
     finished = as_run(config, recipe, state, history, train.spec, train.names)
+    finished = dataclasses.replace(finished, at_rest={k: a.dtype.name for k, a in train.items()})
     if is_first():
         leave_report(finished, splits, time.perf_counter() - begun)
     return finished
@@ -94,6 +97,7 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         )
     config = from_json(config_class, saved["fields"] | {"workdir": str(directory)})
     arrays = saved["arrays"].items()
+    at_rest = {k: v["at_rest"] for k, v in arrays if "at_rest" in v}
     spec = {k: jax.ShapeDtypeStruct(tuple(v["shape"]), v["dtype"]) for k, v in arrays}
     names = {key: tuple(values) for key, values in saved["names"].items()}
     recipe = build_recipe(config, spec, saved["train_examples"])
@@ -102,7 +106,8 @@ def load_run(workdir: str | os.PathLike[str], config_class: type[Config] | None 
         like = checkpoint_like(recipe, state, spec)
         state = checkpoints.restore(like, best=config.validation is not None).state
     history = [r for r in files.read_metrics(directory) if r["step"] <= int(state.step)]
-    return as_run(config, recipe, state, history, spec, names)
+    run = as_run(config, recipe, state, history, spec, names)
+    return dataclasses.replace(run, at_rest=at_rest)
 
 
 def check_data(config: Config, data: Dataset) -> None:
@@ -111,6 +116,18 @@ def check_data(config: Config, data: Dataset) -> None:
         config.check_examples(data)
     except ValueError as error:
         raise UsageError(f"--dataset {config.dataset} {error}") from error
+
+
+def check_range(config: Config, recipe: Recipe, splits: Splits) -> None:
+    """Raises a `UsageError` for an x that the likelihood is not of: not within [0, 1]."""
+    if not getattr(recipe.model.likelihood, "unit", False):
+        return
+    for data in splits:
+        try:
+            if data is not None and data["x"].dtype != np.uint8:
+                admitted("x", data["x"], Kind(data["x"].shape[1:], np.dtype(np.uint8)))
+        except ValueError as error:
+            raise UsageError(f"--dataset {config.dataset}: {error}") from error
 
 
 def initial_state(config: Config, recipe: Recipe, spec: Spec) -> TrainState:
@@ -133,7 +150,11 @@ def describe(config: Config, data: Dataset) -> dict[str, Any]:
         "experiment": config.name,
         "fields": to_json(dataclasses.replace(config, resume=False, overwrite=False)),
         "arrays": {
-            key: {"shape": list(of.shape), "dtype": np.dtype(of.dtype).name}
+            key: {
+                "shape": list(of.shape),
+                "dtype": np.dtype(of.dtype).name,
+                "at_rest": data[key].dtype.name,
+            }
             for key, of in data.spec.items()
         },
         "names": {key: list(values) for key, values in data.names.items()},

@@ -1,13 +1,16 @@
 """A run: a trained model, and its functions on arrays."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from aejax.admission import Kind, admitted
 from aejax.data.dataset import Dataset, as_batch, at_rest
 from aejax.errors import UsageError
 from aejax.models.model import Bound
@@ -27,7 +30,8 @@ class Run:
     """A trained model, and its functions on arrays.
 
     An `x` is an array `[N, ...]` (uint8, or floats in [0, 1], of images; tokens; vectors), or a
-    mapping of such by name where the model is given conditions too.
+    mapping of such by name where the model is given conditions too. What is given is looked at
+    beside what the model was trained on, by `aejax.admission`.
 
     Attributes:
         config: what was trained.
@@ -38,6 +42,8 @@ class Run:
         workdir: the run directory.
         spec: what one example of the data is, by name.
         names: what the data's integers stand for, by the array's name.
+        at_rest: the type of the data before they are on the device, by name; of an earlier run
+            uint8 of images, else that of `spec`.
     """
 
     config: Config
@@ -48,6 +54,7 @@ class Run:
     workdir: Path
     spec: Spec
     names: Mapping[str, tuple[str, ...]]
+    at_rest: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> Variables:
@@ -63,14 +70,17 @@ class Run:
         """Maps x to codes `[N, ...]`; a variational model codes x as its posterior mean.
 
         Raises:
-            ValueError: if x is not of the run's shape.
+            ValueError: if x is not of the shape, type and range of what the model was trained on.
         """
         return self.by_rows(lambda bound, batch: bound.posterior(batch).mean, self._batch(x))
 
     def decode(self, z: Any) -> np.ndarray:
-        """Codes `[N, ...]` -> x `[N, ...]`, the mean of p(x|z)."""
-        z = np.asarray(z)
-        z = z.astype(np.float32) if np.issubdtype(z.dtype, np.floating) else z
+        """Codes `[N, ...]` -> x `[N, ...]`, the mean of p(x|z).
+
+        Raises:
+            ValueError: if z is not of the shape and type that `encode` gives, or not finite.
+        """
+        z = admitted("z", z, self._code)
         return self.by_rows(lambda bound, rows: bound.decode(rows["z"]), {"z": z})
 
     def reconstruct(self, x: Any) -> np.ndarray:
@@ -97,8 +107,14 @@ class Run:
             raise UsageError(f"{self.config.name} has no prior to sample from: train a VAE")
         return np.asarray(prior.samples(key, n))
 
-    def evaluate(self, data: Dataset) -> dict[str, float]:
-        """The metrics' means over a data set, nats per example."""
+    def evaluate(self, data: Any) -> dict[str, float]:
+        """The metrics' means over a data set, or arrays by name, nats per example.
+
+        Raises:
+            ValueError: if they are not of the shape, type and range of what the model was trained
+                on, lack what it is conditional on, or are none.
+        """
+        data = self._dataset(data)
         mesh = device_mesh(1, devices=jax.local_devices())
         source = make_source(data, mesh, stream=True)
         eval_step = make_eval_step(self.recipe.loss_fn)
@@ -107,32 +123,70 @@ class Run:
         # A run that has just trained is spread over its devices.
         return evaluate(jax.device_put(self.state, replicated(mesh)))
 
-    def by_rows(
-        self, function: Callable[[Bound, Batch], jax.Array], rows: Mapping[str, Any]
-    ) -> np.ndarray:
-        """A function of (bound model, batch) on all rows, a thousand of them at a time."""
+    def by_rows(self, function: Callable[[Bound, Batch], Any], rows: Mapping[str, Any]) -> Any:
+        """A function of (bound model, batch) on all rows, a thousand of them at a time.
+
+        Its arrays `[B, ...]`, of any pytree, are put together.
+        """
 
         @jax.jit
-        def compiled(variables: Variables, rows: Mapping[str, jax.Array]) -> jax.Array:
+        def compiled(variables: Variables, rows: Mapping[str, jax.Array]) -> Any:
             return function(self.recipe.model.bind(variables), as_batch(rows))
 
         count = len(next(iter(rows.values())))
+        if not count:  # a net's shapes are those of one row
+            one = {k: np.zeros((1, *v.shape[1:]), v.dtype) for k, v in rows.items()}
+            return jax.tree.map(lambda a: a[:0], jax.device_get(compiled(self.variables, one)))
         parts = [
-            np.asarray(compiled(self.variables, {k: v[i : i + _ROWS] for k, v in rows.items()}))
-            for i in range(0, max(1, count), _ROWS)
+            jax.device_get(compiled(self.variables, {k: v[i : i + _ROWS] for k, v in rows.items()}))
+            for i in range(0, count, _ROWS)
         ]
-        return np.concatenate(parts)
+        return jax.tree.map(lambda *of: np.concatenate(of), *parts)
 
     @property
     def _discrete(self) -> bool:
         return np.issubdtype(self.spec["x"].dtype, np.integer)
 
     def _batch(self, x: Any) -> dict[str, np.ndarray]:
+        """Arrays by name, as the model takes them; what it was not trained with stays."""
         arrays = dict(x.items()) if hasattr(x, "items") else {"x": x}
-        arrays = {key: at_rest(key, values) for key, values in arrays.items()}
-        shape = self.spec["x"].shape
-        if arrays["x"].shape[1:] != shape:
-            raise ValueError(
-                f"x {list(arrays['x'].shape)} is not [N, {', '.join(map(str, shape))}]"
-            )
-        return arrays
+        if "x" not in arrays:
+            raise ValueError(f"arrays {', '.join(arrays) or 'none'}: name what is modelled 'x'")
+        found = {
+            key: admitted(key, values, self._kind(key))
+            if key in self.spec
+            else at_rest(key, values)
+            for key, values in arrays.items()
+        }
+        lengths = {key: len(values) for key, values in found.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"arrays differ in length: {lengths}; give one row an example")
+        return found
+
+    def _dataset(self, data: Any) -> Dataset:
+        arrays = self._batch(data)
+        missing = self.spec.keys() - arrays.keys() if self.recipe.model.conditional else ()
+        if missing:
+            raise ValueError(f"the model is given {', '.join(sorted(missing))} too: add it to x")
+        if not len(arrays["x"]):
+            raise ValueError("x holds no examples: give at least one to evaluate")
+        return Dataset(arrays, getattr(data, "names", self.names), getattr(data, "name", ""))
+
+    def _kind(self, key: str) -> Kind:
+        spec, likelihood = self.spec[key], self.recipe.model.likelihood
+        images = key == "x" and self.images
+        dtype = np.dtype(self.at_rest.get(key, np.uint8 if images else spec.dtype))
+        unit = key == "x" and getattr(likelihood, "unit", False)
+        return Kind(tuple(spec.shape), dtype, unit)
+
+    @functools.cached_property
+    def _code(self) -> Kind:
+        """What the model's codes of x are."""
+
+        def code(variables: Variables, x: jax.Array) -> jax.Array:
+            return self.recipe.model.bind(variables).posterior({"x": x}).mean
+
+        x = jax.ShapeDtypeStruct((1, *self.spec["x"].shape), self.spec["x"].dtype)
+        found = jax.eval_shape(code, self.variables, x)
+        floating = jnp.issubdtype(found.dtype, jnp.floating)
+        return Kind(found.shape[1:], np.dtype(np.float32 if floating else found.dtype))
