@@ -13,7 +13,12 @@ from aejax.training.health import check_metrics
 from aejax.training.loop import Evaluate, History, Progress, make_evaluate, make_source, train
 from aejax.training.sharding import data_mesh
 from aejax.training.state import TrainState
-from aejax.training.step import make_eval_step, make_train_step
+from aejax.training.step import (
+    EvalParams,
+    average_or_params,
+    make_eval_step,
+    make_train_step,
+)
 from aejax.types import LossFn
 
 
@@ -28,6 +33,7 @@ def fit(
     batch_size: int,
     stream: bool = False,
     devices: int | None = 1,
+    eval_params: EvalParams = average_or_params,
 ) -> tuple[TrainState, History]:
     """Trains `state` and returns it with a history: the loop for a notebook or a script.
 
@@ -41,6 +47,7 @@ def fit(
         batch_size: images a step.
         stream: read from disk rather than keep the images on the device.
         devices: how many devices share each batch; None for all.
+        eval_params: which parameters are evaluated; see `make_eval_step`.
 
     Returns:
         The trained state, and one dict a line of the history: `step`, `epoch`, `split` ("train" or
@@ -51,7 +58,7 @@ def fit(
         DivergedError: if a loss, a parameter or a test metric is not finite, or too many updates in
             a row were skipped.
     """
-    steps = make_train_step(loss_fn, optimizer), make_eval_step(loss_fn)
+    steps = make_train_step(loss_fn, optimizer), make_eval_step(loss_fn, eval_params)
     last, history = fitted(
         state,
         steps,
@@ -100,8 +107,8 @@ def epoch_records(progress: Progress, evaluate: Evaluate | None, split: str = "t
     """
     where = {"step": progress.step, "epoch": progress.epoch}
     timing = {"seconds": progress.seconds, "images_per_second": progress.images_per_second}
-    guard = skipping.guard(progress.state.opt_state)
-    skipped = {} if guard is None else {"skipped": np.asarray(guard.skipped).tolist()}
+    count = skipping.skipped(progress.state.opt_state)
+    skipped = {} if count is None else {"skipped": np.asarray(count).tolist()}
     records = [where | {"split": "train"} | progress.totals.means() | skipped | timing]
     if evaluate is not None:
         start = time.perf_counter()

@@ -44,7 +44,7 @@ class SkipState(NamedTuple):
 
 def skip_outliers(
     optimizer: optax.GradientTransformation, *, factor: float, patience: int
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """The optimiser, which leaves out gradients whose norm is not finite or an outlier.
 
     An outlier is larger than `factor` times the 0.9 quantile of the norms of the last 100 updates
@@ -63,13 +63,17 @@ def skip_outliers(
         norm, limit = jnp.zeros((), jnp.float32), jnp.full((), jnp.inf, jnp.float32)
         return SkipState(optimizer.init(params), none, zero, zero, left, norm, limit)
 
-    def update(grads: Any, state: SkipState, params: Any = None) -> tuple[Any, SkipState]:
+    inside = optax.with_extra_args_support(optimizer)
+
+    def update(
+        grads: Any, state: SkipState, params: Any = None, **others: Any
+    ) -> tuple[Any, SkipState]:
         norm = optax.tree.norm(grads).astype(jnp.float32)
         limit = jnp.where(
             state.made < FEWEST, jnp.inf, factor * jnp.nanquantile(state.norms, QUANTILE)
         )
         make = jnp.isfinite(norm) & (norm <= limit)
-        updates, inner = optimizer.update(grads, state.inner, params)
+        updates, inner = inside.update(grads, state.inner, params, **others)
         norms = state.norms.at[state.made % WINDOW].set(norm)
         zeros = jax.tree.map(jnp.zeros_like, updates)
         updates, inner, norms = where(
@@ -80,7 +84,7 @@ def skip_outliers(
         counts = (state.made + one, state.skipped + 1 - one, left)
         return updates, SkipState(inner, norms, *counts, norm, limit.astype(jnp.float32))
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def where(condition: jax.Array, new: Any, old: Any) -> Any:
@@ -90,8 +94,32 @@ def where(condition: jax.Array, new: Any, old: Any) -> Any:
 
 def guard(opt_state: Any) -> SkipState | None:
     """The `SkipState` of an optimiser, wherever in it that stands; None if it skips nothing."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, SkipState))
-    return next((node for node in nodes if isinstance(node, SkipState)), None)
+    return _of(opt_state, SkipState)
+
+
+def _of(opt_state: Any, kind: type) -> Any:
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kind))
+    return next((node for node in nodes if isinstance(node, kind)), None)
+
+
+def made(opt_state: Any, step: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+    """Whether the last update was made, and how many were, of `step` steps; None if all are.
+
+    Of `skip_outliers` and of `optax.apply_if_finite`.
+    """
+    found = guard(opt_state)
+    if found is not None:
+        return found.applied, found.made
+    finite = _of(opt_state, optax.ApplyIfFiniteState)
+    return None if finite is None else (finite.last_finite, step - finite.total_notfinite)
+
+
+def skipped(opt_state: Any) -> jax.Array | None:
+    """How many updates were skipped; None of an optimiser that skips none."""
+    found, finite = guard(opt_state), _of(opt_state, optax.ApplyIfFiniteState)
+    if found is not None:
+        return found.skipped
+    return None if finite is None else finite.total_notfinite
 
 
 def gave_up(opt_state: Any) -> jax.Array:
