@@ -6,6 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aejax.evaluation.varying import varying_as
+
 LogDensity = Callable[[jax.Array], jax.Array]
 """z `[K, B, D]` -> its log-density up to a constant, `[K, B]`, nats; each by its own z alone."""
 
@@ -87,7 +89,8 @@ def hmc(
         steps: leapfrog steps of the trajectory.
     """
     momentum_key, accept_key = jax.random.split(key)
-    start = phase(log_density, z, jax.random.normal(momentum_key, z.shape, z.dtype))
+    momentum = varying_as(z, jax.random.normal(momentum_key, z.shape, z.dtype))
+    start = phase(log_density, z, momentum)
     end = leapfrog(log_density, start, step_size, steps)
     log_ratio = end.log_joint() - start.log_joint()
     # A divergence ends in infinities, whose difference is NaN.

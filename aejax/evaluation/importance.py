@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.evaluation.chunks import chunk_sizes, row_bytes, rows_within
+from aejax.evaluation.varying import varying_as
 from aejax.models.model import Bound, Model, log_joint, log_q
 from aejax.types import Batch, Variables
 
@@ -36,7 +37,7 @@ class Running(NamedTuple):
     def of_none(cls, like: jax.ShapeDtypeStruct) -> "Running":
         """Nothing seen yet of images whose log weights are of a type, `[B]`."""
         zeros = jnp.zeros(like.shape, like.dtype)
-        return cls(*_varying_as(like, (zeros - jnp.inf, zeros, zeros)))
+        return cls(*varying_as(like, (zeros - jnp.inf, zeros, zeros)))
 
     def add(self, log_weights: jax.Array, counted: jax.Array) -> "Running":
         """With the log weights `[S, B]` of S more samples, those that are `counted`, `[S]` bool."""
@@ -159,13 +160,3 @@ def _numbered(count: int, at_a_time: int) -> jax.Array:
     """0, 1, ... in rows of `at_a_time`, the last row running past `count`."""
     rows = -(-count // at_a_time)
     return jnp.arange(rows * at_a_time).reshape(rows, at_a_time)
-
-
-def _varying_as(like: jax.ShapeDtypeStruct, tree: Any) -> Any:
-    """A loop's first values, varying over the mapped axes that `like` varies over.
-
-    `jax.shard_map` checks that they do so at the loop's end as they did at its beginning.
-    """
-    kind = getattr(like, "manual_axis_type", None)  # of JAX 0.10.1; "vma" of others
-    axes = tuple((getattr(like, "vma", None) or ()) if kind is None else kind.varying)
-    return jax.tree.map(lambda a: jax.lax.pcast(a, axes, to="varying"), tree) if axes else tree
