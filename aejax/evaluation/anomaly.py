@@ -1,9 +1,13 @@
-"""How unlike the training images an image is, and whether that finds what training did not show."""
+"""How unlike the training images an image is, and whether that finds what training did not show.
+
+Images are uint8, or floats on the scale of [0, 1].
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.admission import unit_images
 from aejax.axes import per_example
 from aejax.data.dataset import Dataset
 from aejax.evaluation.probes import pca_codes
@@ -57,31 +61,32 @@ def negative_elbo(key: jax.Array, bound: Bound, batch: Batch, draws: int = 16) -
 
 
 def mean_image(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
-    """The mean of the images as what restores any: uint8 `[N, H, W, C]` -> `[M, H, W, C]`."""
-    mean = images.mean(axis=0, dtype=np.float64)[None] / 255
+    """The mean of the images as what restores any: `[N, H, W, C]` -> `[M, H, W, C]`."""
+    mean = unit_images("images", images).mean(axis=0, dtype=np.float64)[None]
     return np.broadcast_to(mean, test_images.shape)
 
 
 def pca_restored(images: np.ndarray, test_images: np.ndarray, dimensions: int) -> np.ndarray:
-    """Test images restored by PCA of the images, both uint8: `[M, H, W, C]`, not clipped."""
+    """Test images restored by PCA of the images: `[M, H, W, C]`, not clipped."""
     return pca_codes(images, test_images, dimensions)[2]
 
 
 def nearest_image(images: np.ndarray, test_images: np.ndarray) -> np.ndarray:
-    """For each test image the nearest of the images, both uint8: `[M, H, W, C]` in [0, 1].
+    """For each test image the nearest of the images: `[M, H, W, C]` in [0, 1].
 
     Its squared error is the squared distance to the nearest neighbour, a score of its own.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    x, y = (a.reshape(len(a), -1) / np.float32(255) for a in (images, test_images))
+    given = unit_images("images", images), unit_images("test_images", test_images)
+    x, y = (a.reshape(len(a), -1) for a in given)
     places = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(x).kneighbors(y)[1][:, 0]
-    return images[places] / np.float32(255)
+    return given[0][places]
 
 
 def squared_error(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """The squared error, summed over pixels, of restored images: uint8, floats -> `[N]`."""
-    difference = images / np.float32(255) - restored
+    """The squared error, summed over pixels, of restored images: `[N]`."""
+    difference = unit_images("images", images) - unit_images("restored", restored)
     return (difference.reshape(len(images), -1) ** 2).sum(axis=-1)
 
 
@@ -92,6 +97,7 @@ def cross_entropy(images: np.ndarray, restored: np.ndarray) -> np.ndarray:
     another image hold zeros, each of which would cost infinitely much. At grey pixels x the least
     that it can be is the entropy of x, so images of many grey pixels score high however restored.
     """
-    x, p = images / np.float32(255), np.clip(restored, 1e-3, 1 - 1e-3)
+    x = unit_images("images", images)
+    p = np.clip(unit_images("restored", restored), 1e-3, 1 - 1e-3)
     nats = -(x * np.log(p) + (1 - x) * np.log1p(-p))
     return nats.reshape(len(images), -1).sum(axis=-1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from aejax.admission import unit_images
 from aejax.data.dataset import Dataset
 
 
@@ -69,5 +70,4 @@ def pca_codes(
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    scale = 255 if images.dtype == np.uint8 else 1
-    return images.reshape(len(images), -1).astype(np.float32) / scale
+    return unit_images("images", images).reshape(len(images), -1).astype(np.float32)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.admission import unit_images
 from aejax.metrics import psnr, ssim
 
 _EPSILON = 1e-7  # Keras's: a pixel that is surely 0 or 1, and wrong, costs 16 nats and not infinity
@@ -21,6 +22,7 @@ def bce_per_pixel(restored: np.ndarray, clean: np.ndarray) -> np.ndarray:
     """
     if restored.shape != clean.shape:
         raise ValueError(f"restored {restored.shape} and clean {clean.shape} differ in shape")
+    restored, clean = unit_images("restored", restored), unit_images("clean", clean)
     p = np.clip(np.asarray(restored, np.float64), _EPSILON, 1 - _EPSILON)
     losses = -(clean * np.log(p) + (1 - clean) * np.log1p(-p))
     return losses.reshape(len(clean), -1).mean(axis=-1)
@@ -34,6 +36,7 @@ def quality(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: if the shapes differ or a side is under SSIM's 11 pixels.
     """
+    restored, clean = unit_images("restored", restored), unit_images("clean", clean)
     bce = bce_per_pixel(restored, clean).mean()
     x, y = np.asarray(restored, np.float32), np.asarray(clean, np.float32)
     decibels, similarity = _psnr_and_ssim(x, y)

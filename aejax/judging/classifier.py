@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from aejax.data.dataset import Dataset, as_float
+from aejax.admission import unit_images
+from aejax.data.dataset import Dataset
 from aejax.errors import UsageError
 from aejax.evaluation.features import fingerprint
 from aejax.nets.layers import Conv
@@ -100,12 +101,13 @@ def cross_entropy(apply_fn: Callable[..., Any]) -> LossFn:
 
 def _as_classifier(model: ConvClassifier, params: Any) -> Classifier:
     def by_rows(function: Callable[[jax.Array], Any]) -> Callable[[Any], np.ndarray]:
-        compiled = jax.jit(lambda x: function(as_float(x)))
+        compiled = jax.jit(function)
 
         def over(images: Any) -> np.ndarray:
             images = np.asarray(images)
             parts = range(0, max(1, len(images)), _ROWS)
-            return np.concatenate([np.asarray(compiled(images[i : i + _ROWS])) for i in parts])
+            some = (unit_images("images", images[i : i + _ROWS]) for i in parts)
+            return np.concatenate([np.asarray(compiled(x)) for x in some])
 
         return over
 
