@@ -4,13 +4,13 @@ Formulas, the step and the loop are imported at once; what needs a data set, a r
 matplotlib is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aejax.bounds import iwae_bound
 from aejax.divergences import gaussian_kl, gaussian_kl_between
 from aejax.errors import DivergedError, UsageError
 from aejax.latents import DiagonalGaussian, reparameterize, standard_normal
+from aejax.lazily import lazily
 from aejax.likelihoods import (
     bernoulli_log_prob,
     categorical_log_prob,
@@ -34,15 +34,21 @@ if TYPE_CHECKING:
     from aejax.training.population import fit_population
 
 _LAZY = {
-    "Config": "aejax.runs.config",
-    "Dataset": "aejax.data.dataset",
-    "Run": "aejax.runs.run",
-    "fit": "aejax.training.fit",
-    "fit_population": "aejax.training.population",
-    "load_dataset": "aejax.data.load",
-    "load_run": "aejax.runs.opening",
-    "run": "aejax.runs.opening",
+    "Config": "runs.config",
+    "Dataset": "data.dataset",
+    "Run": "runs.run",
+    "fit": "training.fit",
+    "fit_population": "training.population",
+    "load_dataset": "data.load",
+    "load_run": "runs.opening",
+    "run": "runs.opening",
 }
+_ROOMS = [
+    *("admission", "aggregate_posterior", "axes", "bounds", "corruptions", "data"),
+    *("dequantization", "divergences", "estimators", "evaluation", "figures", "judging", "latents"),
+    *("likelihoods", "metrics", "models", "nets", "objectives", "penalties", "precision", "priors"),
+    *("runs", "schedules", "streams", "training"),
+]
 
 __all__ = [
     "Config",
@@ -76,11 +82,8 @@ __all__ = [
 warn_of_wrong_release()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'aejax' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__ = lazily("aejax", _LAZY | dict.fromkeys(_ROOMS, ""))
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS])

@@ -10,7 +10,7 @@ import aejax
 ROOT = Path(aejax.__file__).parent
 ROOMS = (
     # A leaf that loads nothing of ours.
-    {"errors", "types", "settings", "streams", "quiet", "release"},
+    {"errors", "types", "settings", "streams", "quiet", "release", "lazily"},
     # Formulas: arrays in, unreduced arrays out.
     {
         "admission",
