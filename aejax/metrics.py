@@ -46,7 +46,9 @@ def _gaussian_blur(x: jax.Array, sigma: float = 1.5, radius: int = 5) -> jax.Arr
     for axis in (1, 2):
         width = x.shape[axis] - 2 * radius
         slices = [jax.lax.slice_in_dim(x, i, i + width, axis=axis) for i in range(2 * radius + 1)]
-        x = sum(w * part for w, part in zip(window, slices, strict=True))
+        x = sum(
+            (w * part for w, part in zip(window, slices, strict=True)), jnp.zeros_like(slices[0])
+        )
     return x
 
 

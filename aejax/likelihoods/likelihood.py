@@ -86,6 +86,7 @@ def location_scale_rows(
     if jnp.ndim(log_sigma) == 0:
         mean, x, log_sigma = *as_rows(mean, x), floats(mean, x, log_sigma)[-1]
         return mean, log_sigma, x
+    log_sigma = jnp.asarray(log_sigma)
     require_same_shape("log_sigma", log_sigma, x)
     mean, log_sigma, x = as_rows(mean, log_sigma, x)
     return mean, log_sigma, x
