@@ -113,7 +113,7 @@ def test_the_compiled_program_keeps_to_the_memory(memory):
 
 def test_weights_may_differ_by_any_factor():
     """As zero weights and weights beyond float32 do, in chunks of their own."""
-    running = Running.of_none(3)
+    running = Running.of_none(jax.ShapeDtypeStruct((3,), jnp.float32))
     chunks = [[[-jnp.inf, -1e4, 5.0]], [[-jnp.inf, 300.0, 5.0]], [[-jnp.inf, 1e4, jnp.nan]]]
     for chunk, counted in zip(chunks, (True, True, False), strict=True):
         running = running.add(jnp.array(chunk), jnp.array([counted]))
