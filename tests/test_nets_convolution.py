@@ -36,33 +36,48 @@ def form(request, monkeypatch):
         monkeypatch.setattr(aejax.nets.convolution, "CPU", GPU)
 
 
+def in_turn(ways, cases):
+    """Every case with every way: the first way, the second ... in turn; the others are slow."""
+    return [
+        pytest.param(*way, *case, marks=[] if i % len(ways) == k else pytest.mark.slow)
+        for i, case in enumerate(cases)
+        for k, way in enumerate(ways)
+    ]
+
+
+WAYS = [
+    ("SAME", "cpu"),
+    ("SAME", "gpu"),
+    ("VALID", "cpu"),
+    ("explicit", "cpu"),
+    ("CIRCULAR", "cpu"),
+]
+CONVOLUTIONS = [
+    ((2, 11, 3), 4, 1, 2, 5),
+    ((2, 10, 9, 3), 1, 1, 1, 5),
+    ((2, 10, 9, 3), 3, 2, 1, 5),
+    ((2, 10, 9, 3), 3, 1, 2, 5),
+    ((2, 10, 9, 3), 4, 1, 3, 5),
+    ((2, 10, 9, 3), 4, 1, 1, 2),  # fewer channels out than in
+    ((2, 10, 9, 3), 3, 1, 1, 1),  # one channel out
+    ((2, 10, 9, 1), 3, 1, 2, 5),  # one channel in
+    ((2, 10, 9, 1), 3, 2, 1, 5),
+    ((3, 10, 9, 2), 2, 1, 3, 5),  # an odd batch, a stride beyond the kernel
+    ((2, 10, 9, 3), 5, 1, 1, 5),
+    ((2, 10, 9, 3), 4, 2, 1, 5),
+    ((2, 11, 4), 4, 1, 2, 5),  # four channels and more: XLA's form
+    ((2, 10, 9, 4), 3, 1, 1, 5),
+    ((2, 10, 9, 5), 3, 2, 1, 4),
+    ((2, 10, 9, 4), 4, 1, 3, 5),
+    ((2, 10, 9, 4), 3, 2, 2, 5),  # strides of a dilated kernel
+    ((1, 5, 4, 5, 4), 2, 1, 2, 5),  # volumes
+]
+
+
 @pytest.mark.parametrize(
-    ("padding", "form"),
-    [("SAME", "cpu"), ("VALID", "cpu"), ("explicit", "cpu"), ("CIRCULAR", "cpu"), ("SAME", "gpu")],
+    ("padding", "form", "shape", "size", "dilation", "stride", "features"),
+    in_turn(WAYS, CONVOLUTIONS),
     indirect=["form"],
-)
-@pytest.mark.parametrize(
-    ("shape", "size", "dilation", "stride", "features"),
-    [
-        ((2, 11, 3), 4, 1, 2, 5),
-        ((2, 10, 9, 3), 1, 1, 1, 5),
-        ((2, 10, 9, 3), 3, 2, 1, 5),
-        ((2, 10, 9, 3), 3, 1, 2, 5),
-        ((2, 10, 9, 3), 4, 1, 3, 5),
-        ((2, 10, 9, 3), 4, 1, 1, 2),  # fewer channels out than in
-        ((2, 10, 9, 3), 3, 1, 1, 1),  # one channel out
-        ((2, 10, 9, 1), 3, 1, 2, 5),  # one channel in
-        ((2, 10, 9, 1), 3, 2, 1, 5),
-        ((3, 10, 9, 2), 2, 1, 3, 5),  # an odd batch, a stride beyond the kernel
-        ((2, 10, 9, 3), 5, 1, 1, 5),
-        ((2, 10, 9, 3), 4, 2, 1, 5),
-        ((2, 11, 4), 4, 1, 2, 5),  # four channels and more: XLA's form
-        ((2, 10, 9, 4), 3, 1, 1, 5),
-        ((2, 10, 9, 5), 3, 2, 1, 4),
-        ((2, 10, 9, 4), 4, 1, 3, 5),
-        ((2, 10, 9, 4), 3, 2, 2, 5),  # strides of a dilated kernel
-        ((1, 5, 4, 5, 4), 2, 1, 2, 5),  # volumes
-    ],
 )
 def test_conv_is_flaxs(shape, size, dilation, stride, features, padding, form):
     rank = len(shape) - 2
@@ -80,10 +95,22 @@ def test_conv_is_flaxs(shape, size, dilation, stride, features, padding, form):
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID", "explicit"])
-@pytest.mark.parametrize(("stride", "size"), [(1, 3), (2, 3), (2, 4), (3, 1), (3, 4)])
-@pytest.mark.parametrize("shape", [(2, 6, 5, 3), (2, 6, 5, 4)])
-def test_conv_transpose_is_flaxs(shape, size, stride, padding, form):
+TRANSPOSED_WAYS = list(itertools.product(["cpu", "gpu"], ["SAME", "VALID", "explicit"]))
+TRANSPOSED = list(
+    itertools.product(
+        [(2, 6, 5, 3), (2, 6, 5, 4)],
+        [(1, 3), (2, 3), (2, 4), (3, 1), (3, 4)],
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "padding", "shape", "stride_and_size"),
+    in_turn(TRANSPOSED_WAYS, TRANSPOSED),
+    indirect=["form"],
+)
+def test_conv_transpose_is_flaxs(shape, stride_and_size, padding, form):
+    stride, size = stride_and_size
     rank = len(shape) - 2
     if padding == "explicit":
         padding = [(1, 2)] * rank
@@ -112,7 +139,11 @@ FORMS = [  # channels in and out, input dilation, strides
 ]
 
 
-@pytest.mark.parametrize(("channels", "features", "inner", "stride"), FORMS)
+@pytest.mark.parametrize(
+    ("form", "channels", "features", "inner", "stride"),
+    in_turn([("cpu",), ("gpu",)], FORMS),
+    indirect=["form"],
+)
 def test_derivatives_of_either_mode_and_order_are_xlas(channels, features, inner, stride, form):
     x = jax.random.normal(jax.random.key(0), (1, 6, 7, channels))
     kernel = jax.random.normal(jax.random.key(1), (2, 3, channels, features))
