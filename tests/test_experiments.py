@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from aejax.cli.commands import main
+from aejax.experiments import vae
+
 
 @pytest.mark.parametrize(
     ("script", "flags", "figures"),
@@ -55,11 +58,13 @@ def test_fashion_mnist_trains_from_its_data_dir(start, fashion_mnist_dir):
     assert json.loads(Path("r/summary.json").read_text())["test"]["loss"] < 340
 
 
-def test_help_reads_well(start):
-    done = start("vae.py", "--help")
-    assert done.returncode == 0
-    assert "usage: vae.py [train|evaluate|encode|reconstruct|sample|interpolate]" in done.stdout
-    assert "Dimensions of the latent." in done.stdout
+def test_help_reads_well(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(vae.Config, ["--help"])
+    assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    assert "usage: vae.py [train|evaluate|encode|reconstruct|sample|interpolate]" in printed
+    assert "Dimensions of the latent." in printed
 
 
 def test_a_wrong_flag_is_one_line(start):

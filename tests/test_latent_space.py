@@ -13,7 +13,7 @@ import aejax
 from aejax.evaluation import latent_space
 from aejax.evaluation.latent_space import lerp, path, slerp
 from aejax.experiments import autoencoder
-from aejax.experiments.latent_space import STRENGTHS, Arguments, opened, over_seeds
+from aejax.experiments.latent_space import STRENGTHS, Arguments, main, opened, over_seeds
 
 
 def draws(*shape, seed=0):
@@ -133,10 +133,12 @@ def test_the_script_measures_a_population(start):
     assert still["class_kept"] == [1, 1]
 
 
-def test_a_missing_run_is_one_line_that_says_how_to_make_it(start):
-    done = start("latent_space.py", "--run", "runs/none")
-    assert done.returncode == 2
-    assert done.stderr == (
+def test_a_missing_run_is_one_line_that_says_how_to_make_it(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["latent_space.py", "--run", "runs/none"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == (
         "latent_space.py: error: --run runs/none holds no run: make one with "
         "python experiments/vae.py --latent-dim 8 --workdir runs/none\n"
     )
