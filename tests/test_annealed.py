@@ -77,6 +77,7 @@ def test_many_temperatures_close_on_log_p():
     assert float(jnp.abs(many).mean()) < 0.25 < 0.5 < float(jnp.abs(few).mean())
 
 
+@pytest.mark.slow
 def test_step_sizes_accept_the_target_and_suit_the_temperature():
     linear = LinearGaussian(sigma=0.1)
     x = linear.data(20)
@@ -89,6 +90,7 @@ def test_step_sizes_accept_the_target_and_suit_the_temperature():
     assert float(sizes[:5].mean()) > 3 * float(sizes[-5:].mean())
 
 
+@pytest.mark.slow
 def test_the_last_draws_are_of_the_posterior():
     linear = LinearGaussian()
     x = linear.data(3)

@@ -26,8 +26,9 @@ CONVOLVED = ("bernoulli", "logistic_mixture")
 @pytest.mark.parametrize(
     ("net", "channels", "likelihood"),
     [
-        *(("mlp", 1, name) for name in LIKELIHOODS),
+        *(("mlp", 1, name) for name in LIKELIHOODS if name not in CONVOLVED),
         *(("conv", 3, name) for name in CONVOLVED),
+        *(pytest.param("mlp", 1, name, marks=pytest.mark.slow) for name in CONVOLVED),
         *(
             pytest.param("conv", 3, name, marks=pytest.mark.slow)
             for name in LIKELIHOODS

@@ -45,7 +45,7 @@ def by_hand(state, loss_fn, images, epochs, batch_size):
     return state, losses
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_fit_is_a_plain_loop_over_the_step(vae, images, stream, monkeypatch):
     monkeypatch.setattr(stream_module, "CHUNK_BYTES", 3 * 8 * 64)
     state, loss_fn = vae
@@ -78,7 +78,10 @@ def test_any_cut_into_calls_gives_the_same_bits(vae, images, monkeypatch):
     chex.assert_trees_all_equal(*ends)
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 9, 10])
+@pytest.mark.parametrize(
+    "stop_after",
+    [pytest.param(n, marks=pytest.mark.slow) if n in (1, 10) else n for n in (1, 4, 9, 10)],
+)
 def test_stopping_anywhere_and_going_on_gives_the_same_bits(vae, images, stop_after, monkeypatch):
     monkeypatch.setattr("aejax.training.loop._Pace.__call__", lambda self: 1)
     state, loss_fn = vae
@@ -156,7 +159,7 @@ def test_bad_batch_sizes_are_explained(vae, images, batch_size, devices, message
         fit(state, loss_fn, OPTIMIZER, images, epochs=1, batch_size=batch_size, devices=devices)
 
 
-@pytest.mark.parametrize("diverges", [False, True])
+@pytest.mark.parametrize("diverges", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_gpus_loop_gives_the_bits_of_a_cpus(vae, images, diverges, monkeypatch):
     """Blocks of a known length, the last of which is not whole."""
     state, loss_fn = vae

@@ -45,7 +45,13 @@ def step_of(name, **flags):
     return recipe.train_step, state, batch
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# A dense one, a recurrent one, one of phases and both kinds of convolution; the others are slow.
+QUICK = {"vae", "sequence_autoencoder", "adversarial", "kvfrans_vae", "super_resolution"}
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES]
+)
 def test_a_recipe_lowers_for_other_platforms_with_their_own_convolutions(name):
     step, state, batch = step_of(name, **RECIPES[name])
     for platform in ("cuda", "tpu"):

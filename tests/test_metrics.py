@@ -19,7 +19,7 @@ def pair(shape, seed=0):
     return x, np.clip(x + 0.2 * rng.normal(size=shape), 0, 1)
 
 
-@pytest.mark.parametrize("shape", [(3, 11, 11, 1), (2, 28, 28, 1), (2, 17, 32, 3)])
+@pytest.mark.parametrize("shape", [(3, 11, 11, 1), (2, 17, 32, 3)])
 def test_per_image_metrics_equal_scikit_image(shape):
     x, y = pair(shape)
     given = jnp.asarray(x), jnp.asarray(y)

@@ -43,7 +43,12 @@ def size(variables):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("net", "shape"), [("mlp", (7, 5, 1)), ("mlp", (1, 1, 3)), ("conv", (8, 12, 3))]
+    ("net", "shape"),
+    [
+        ("mlp", (7, 5, 1)),
+        pytest.param("mlp", (1, 1, 3), marks=pytest.mark.slow),
+        pytest.param("conv", (8, 12, 3), marks=pytest.mark.slow),
+    ],
 )
 def test_shapes(kind, net, shape):
     model, variables, batch = build(kind, net, shape)
@@ -110,8 +115,15 @@ def test_the_posterior_of_a_row_depends_on_that_row_alone():
     assert jnp.any(before.mean[1] != after.mean[1])
 
 
-@pytest.mark.parametrize("net", PAIRS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "net"),
+    [
+        ("vae", "conv"),
+        ("autoencoder", "mlp"),
+        pytest.param("vae", "mlp", marks=pytest.mark.slow),
+        pytest.param("autoencoder", "conv", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_reach_every_parameter(net, kind):
     model, variables, batch = build(kind, net, (8, 8, 1))
     objective = objectives.Elbo() if kind == "vae" else objectives.Reconstruction()
@@ -221,7 +233,11 @@ def test_the_log_weights_of_a_flax_vae():
     np.testing.assert_allclose(weights[2], third, rtol=1e-5)
 
 
-@pytest.mark.parametrize("prior", [None, ClassMixturePrior(3, 2, 2)])
+# A prior of each class's own, and the one that knows no class.
+PRIORS = [ClassMixturePrior(3, 2, 2), pytest.param(None, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("prior", PRIORS)
 def test_a_conditional_vae_of_several_labels_is_that_of_each(prior):
     model = models.conditional_vae(*PAIRS["mlp"]((4, 4, 1)), 2, 3, bernoulli(), prior)
     rng = np.random.default_rng(0)
@@ -246,7 +262,7 @@ def test_a_conditional_vae_of_several_labels_is_that_of_each(prior):
     assert jnp.all(jnp.abs(other[0] - together[0]) > 1e-4)
 
 
-@pytest.mark.parametrize("prior", [None, ClassMixturePrior(3, 2, 2)])
+@pytest.mark.parametrize("prior", PRIORS)
 def test_without_a_label_a_code_has_the_class_of_the_highest_elbo(prior):
     model = models.conditional_vae(*PAIRS["mlp"]((4, 4, 1)), 2, 3, bernoulli(), prior)
     blank = {"x": jnp.zeros((1, 4, 4, 1)), "label": jnp.zeros(1, jnp.int32)}

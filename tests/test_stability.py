@@ -12,6 +12,7 @@ from aejax import bounds
 from aejax.divergences import gaussian_kl, gaussian_kl_between
 from aejax.latents import DiagonalGaussian
 
+DTYPES = [pytest.param(jnp.float32, marks=pytest.mark.slow), jnp.bfloat16]  # the coarser is quick
 QUICK = settings(max_examples=10, deadline=None, derandomize=True)
 
 
@@ -32,7 +33,7 @@ def finite(function, *args):
     assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in leaves), (value, args)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @QUICK
 @given(pair=MEANS_AND_SCALES)
 def test_kl_to_the_prior(dtype, pair):
@@ -50,7 +51,7 @@ def test_kl_of_a_gaussian_to_itself_is_zero(pair):
     np.testing.assert_array_equal(gaussian_kl_between(mean, log_sigma, mean, log_sigma), 0)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @QUICK
 @given(pair=SHAPES.flatmap(lambda s: st.tuples(values(-1e3, 1e3, s), values(-15, 15, s))))
 def test_log_density_and_draws(dtype, pair):
@@ -63,7 +64,7 @@ def test_log_density_and_draws(dtype, pair):
     finite(at_a_draw, mean, log_sigma)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @QUICK
 @given(log_weights=SHAPES.flatmap(lambda s: values(-1e6, 1e6, s)))
 def test_bounds(dtype, log_weights):

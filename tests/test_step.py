@@ -207,7 +207,9 @@ def sharded(step, state, batch):
 
 
 @pytest.mark.parametrize("run", [pmapped, shard_mapped, sharded])
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.05), ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param(optax.sgd(0.05), marks=pytest.mark.slow), ADAM], ids=["sgd", "adam"]
+)
 def test_eight_devices_equal_one(double, run, optimizer):
     loss_fn, _, batch = problem(Autoencoder)
     one, one_metrics = train(Autoencoder, optimizer, STEPS)
@@ -251,7 +253,7 @@ def test_evaluation_repeats_itself_and_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", [Autoencoder, VAE])
-@pytest.mark.parametrize("filler", [0.5, np.nan])
+@pytest.mark.parametrize("filler", [pytest.param(0.5, marks=pytest.mark.slow), np.nan])
 def test_evaluation_ignores_masked_rows(kind, filler):
     loss_fn, _, batch = problem(kind)
     state, evaluate = start(kind, optax.adam(1e-2)), jax.jit(make_eval_step(loss_fn))
