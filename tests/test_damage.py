@@ -228,8 +228,19 @@ def go_on(stopped, directory):
     )
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("config.json", kind) for kind in SOME),
+        ("metrics.jsonl", flip),
+        *(
+            pytest.param(name, kind, marks=pytest.mark.slow)
+            for name in ("config.json", "metrics.jsonl")
+            for kind in KINDS
+            if kind not in (SOME if name == "config.json" else (flip,))
+        ),
+    ],
+)
 def test_a_run_s_own_files_may_be_damaged(stopped, tmp_path, damage, name, capsys):
     shutil.copytree(stopped / "stopped", tmp_path / "r")
     damage(tmp_path / "r" / name)

@@ -125,6 +125,7 @@ def test_poisson_is_scipys():
     np.testing.assert_allclose(found, stats.poisson.logpmf(x, rates).sum(axis=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_script_outside_the_repository(data):
     """A population with a sweep, an evaluation and an opening of one's own script."""
     script = data / "count_vae.py"

@@ -57,14 +57,8 @@ def test_what_the_slip_charges_is_keras_formula():
     assert float(metrics["loss"]) == pytest.approx(expected + 16 * 0.25)
 
 
-@pytest.mark.parametrize(
-    ("slip", "net"),
-    [
-        (True, "dense"),
-        pytest.param(False, "dense", marks=pytest.mark.slow),
-        pytest.param(True, "conv", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("slip", "net"), [(True, "dense"), (False, "dense"), (True, "conv")])
 def test_they_train(slip, net, tmp_path, few_images):
     import aejax
 

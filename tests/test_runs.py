@@ -190,6 +190,7 @@ def test_a_run_can_be_run_twice(begun, capsys):
     assert "give one" in refused(capsys, "--overwrite", "--resume")
 
 
+@pytest.mark.slow
 def test_streamed_and_resident_runs_are_equal():
     runs = [aejax.run(config(workdir=data, data=data)) for data in ("resident", "stream")]
     chex.assert_trees_all_close(runs[0].state.params, runs[1].state.params, rtol=1e-5, atol=1e-6)
@@ -229,6 +230,7 @@ def test_a_signal_saves_in_mid_epoch_and_resuming_is_exact(
     assert signal.getsignal(sent) is before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(whole, capsys):
     shutil.copytree(whole, "r")
     (file,) = Path("r/checkpoints/20/state/d").iterdir()
@@ -356,8 +358,9 @@ def test_a_run_of_another_version_is_one_line(begun, capsys):
         aejax.load_run("runs/small", Config)
 
 
-def test_commands_use_a_trained_run(begun, shared_classifier):
-    for command in ("evaluate", "encode", "reconstruct", "sample"):
+def test_commands_use_a_trained_run(begun):
+    main(Config, ["evaluate", "--samples", "0"])
+    for command in ("encode", "reconstruct", "sample"):
         main(Config, [command])
     evaluation = read("runs/small/evaluation_test_10.json")
     assert (evaluation["split"], evaluation["step"], evaluation["images"]) == ("test", 10, 1000)

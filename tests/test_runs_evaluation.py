@@ -35,6 +35,7 @@ def workdir(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_evaluate_writes_means_and_errors(workdir, few_images, shared_classifier, capsys):
     main(vae.Config, ["evaluate", "--workdir", str(workdir), "--samples", "20"])
     found = json.loads((workdir / "evaluation_test_8.json").read_text())
@@ -261,6 +262,7 @@ def test_the_ladder():
         iwae.ladder(20, 10, 1e-3)
 
 
+@pytest.mark.slow
 def test_an_iwae_trains_and_is_measured():
     config = iwae.Config(
         objective=iwae.Iwae(samples=3),

@@ -231,6 +231,7 @@ def test_ctrl_c_saves_in_mid_epoch_and_resuming_is_exact(monkeypatch):
             assert got.metrics == expected.metrics
 
 
+@pytest.mark.slow
 def test_a_population_goes_on_to_the_bit_with_its_diverged_member(monkeypatch):
     import aejax.runs.train as module
 
@@ -271,6 +272,7 @@ def test_a_population_goes_on_to_the_bit_with_its_diverged_member(monkeypatch):
         assert got.history == expected.history
 
 
+@pytest.mark.slow
 def test_a_member_that_went_on_alone_is_not_lost():
     def configs(**fields):
         own = SMALL | {"devices": 1, "checkpoint_every": 1} | fields
@@ -284,6 +286,7 @@ def test_a_member_that_went_on_alone_is_not_lost():
     assert int(aejax.load_run("p/members/01").state.step) == 8
 
 
+@pytest.mark.slow
 def test_where_all_diverge_there_is_a_table_and_no_picture(capsys):
     configs = [
         vae.Config(learning_rate=1e30, seed=s, workdir="p", devices=1, **SMALL) for s in (0, 1)
@@ -311,6 +314,7 @@ def test_the_table_has_means_over_the_seeds_that_live():
     assert lines[2].split() == ["2", "5", "2"]
 
 
+@pytest.mark.slow
 def test_keys_of_members_are_those_of_their_seeds():
     configs = members(vae.Config(workdir="p", devices=1, **(SMALL | {"epochs": 1})), "seeds=2", [])
     run_population(configs)

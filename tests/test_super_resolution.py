@@ -73,7 +73,8 @@ def test_linear_enlargement_is_scipys():
     )
 
 
-@pytest.mark.parametrize("net", ["bottleneck", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["bottleneck", "residual"])
 def test_it_trains_and_compares(net, tmp_path, few_images):
     config = super_resolution.Config(
         net=net, epochs=1, factor=4, devices=1, workdir=str(tmp_path / "r")

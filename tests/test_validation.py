@@ -95,6 +95,7 @@ def test_a_run_keeps_the_best_by_validation_and_is_tested_once():
     assert read("r/evaluation_train_6.json")["images"] == 3000
 
 
+@pytest.mark.slow
 def test_without_validation_nothing_is_selected():
     run = aejax.run(WorstFirst(epochs=5, workdir="r", checkpoint_every=1, **SMALL))
     assert sorted(map(int, os.listdir("r/checkpoints"))) == [24, 32, 40]
