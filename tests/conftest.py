@@ -1,11 +1,15 @@
 """Strict settings for every test: eight CPU devices, no silent broadcasting, no key used twice."""
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+
+# Tracing makes many objects and few cycles: looking for these as often as usual takes a tenth.
+gc.set_threshold(100_000, 20, 100)
 
 # Tests compile far more than they compute: without LLVM's costly passes they take a quarter. Where
 # XLA has a choice (not from 0.12 on), fusions compile twice as fast without MLIR, and in one part.
@@ -28,9 +32,11 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 # The workers of pytest-xdist inherit what this sets: what was given has a name of its own.
 _GIVEN = os.environ.setdefault("AEJAX_TESTS_TFDS", os.environ.get("TFDS_DATA_DIR", ""))
 _SESSION = tempfile.TemporaryDirectory(prefix="aejax-tests-")
-os.environ["TFDS_DATA_DIR"] = str(Path(_SESSION.name) / "tfds")
-os.environ["AEJAX_CACHE_DIR"] = str(Path(_SESSION.name) / "cache")
-# Runs, their resumptions and the scripts compile the same programs: once a session is enough.
+# What is prepared is shared: whoever is first holds a lock, and the others wait for it.
+_SHARED = Path(os.environ.setdefault("AEJAX_TESTS_DATA", _SESSION.name))
+os.environ["TFDS_DATA_DIR"] = str(_SHARED / "tfds")
+os.environ["AEJAX_CACHE_DIR"] = str(_SHARED / "cache")
+# Runs, their resumptions and the scripts compile the same programs: once a worker is enough.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(_SESSION.name) / "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
@@ -44,6 +50,15 @@ from aejax.data.load import load_dataset
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """A worker a core, up to eight; a single file is sooner done in this process."""
+    named = {arg.split("::")[0] for arg in config.args}
+    if len(named) == 1 and named.pop().endswith(".py"):
+        config.option.dist = "no"
+        return 0
+    return min(os.cpu_count() or 1, 8)
 
 
 @pytest.fixture(autouse=True)
