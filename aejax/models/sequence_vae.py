@@ -136,5 +136,5 @@ def sequence_vae(
         shape: of one x, (T,) or (R, T).
         conditions: names of arrays `[B, S, C]` that are given to both, with their C.
     """
-    module = SequenceVAE(encoder, decoder, latent_dim, tokens(), shape=shape, conditions=conditions)
+    module = SequenceVAE(encoder, decoder, tokens(), latent_dim, shape=shape, conditions=conditions)
     return flax_model(module)
