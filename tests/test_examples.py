@@ -85,6 +85,7 @@ def test_a_codebook_travels_and_resumes_to_the_bit(data):
     np.testing.assert_array_equal(whole.decode(codes), whole.reconstruct(images))
 
 
+@pytest.mark.slow
 def test_tokens_with_a_decoder_that_sees_them(data):
     flags = ["--dataset", "tokens.npz", "--vocabulary", "9", "--workdir", "a", *QUICK]
     main(token_vae.Config, [*flags, "--learning-rate", "1e-2", "--epochs", "8"])
