@@ -26,12 +26,14 @@ def log_prob(likelihood: Likelihood, decode: Decode, x: jax.Array, z: jax.Array)
         )
     if z.ndim == 2:
         return likelihood.log_prob(decode(z), x)
-    # One product of all draws with the decoder's weights, and x never repeated.
-    outputs = decode(z.reshape(-1, z.shape[-1]))
+    # One product of all draws with the decoder's weights, and x never repeated. An example's draws
+    # are neighbours, so that devices that share the examples need nothing from each other.
+    beside = jnp.swapaxes(z, 0, 1)
+    outputs = decode(beside.reshape(-1, z.shape[-1]))
     apart = jax.tree.map(
-        lambda a: a if jnp.ndim(a) == 0 else a.reshape(*z.shape[:2], *a.shape[1:]), outputs
+        lambda a: a if jnp.ndim(a) == 0 else a.reshape(*beside.shape[:2], *a.shape[1:]), outputs
     )
-    axes = jax.tree.map(lambda a: None if jnp.ndim(a) == 0 else 0, outputs)
+    axes = jax.tree.map(lambda a: None if jnp.ndim(a) == 0 else 1, outputs)
     return jax.vmap(likelihood.log_prob, in_axes=(axes, None))(apart, x)
 
 
