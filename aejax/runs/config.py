@@ -94,12 +94,7 @@ class Config(RunFlags, DeviceFlags, OptimisationFlags, DataFlags):
         return {}
 
     def exhibit(self, path: Path, rows: Mapping[str, np.ndarray]) -> Iterator[Path]:
-        """Leaves rows of examples `[N, ...]`, one or pairs, at `path` and a suffix, and says where.
-
-        Args:
-            path: without the suffix.
-            rows: x by name, such as test examples and their reconstructions.
-        """
+        """Leaves a row of examples `[N, ...]` or two at `path` with a suffix, and says where."""
         from aejax import figures
 
         images = [figures.as_images(x) for x in rows.values()]
