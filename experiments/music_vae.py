@@ -8,8 +8,8 @@ another key at every step of training.
 
 Command:   python experiments/music_vae.py --dataset melodies
            python experiments/music_vae.py --dataset melodies16 --net hierarchical
-Expected:  see RESULTS.md
-Cost:      a step of 512 windows of two bars takes about two seconds on two cores
+Expected:  results.json has its accuracies, of drawn tokens too, beside those of guesses
+Cost:      a step of 512 windows of two bars takes about six seconds of a core
 """
 
 import dataclasses
