@@ -37,8 +37,9 @@ class Dataset:
     def __post_init__(self) -> None:
         arrays = {key: at_rest(key, values) for key, values in self.arrays.items()}
         for key, values in arrays.items():
-            # What is mapped from the cache was looked at as it was decoded.
-            if values.dtype == np.float32 and not isinstance(values, np.memmap):
+            # What is mapped from the cache was looked at as it was decoded; what is read row by row
+            # is not read here.
+            if values.dtype == np.float32 and type(values) is np.ndarray:
                 require_no_levels(key, values)
         lengths = {key: len(values) for key, values in arrays.items()}
         if "x" not in arrays:
@@ -110,7 +111,8 @@ def at_rest(key: str, values: Any) -> np.ndarray:
     Raises:
         ValueError: for a scalar, another kind of values, or integers beyond int32.
     """
-    values = as_array(key, values)
+    by_rows = hasattr(values, "dtype") and not isinstance(values, np.ndarray | jax.Array)
+    values = values if by_rows else as_array(key, values)
     if values.ndim < 1:
         raise ValueError(f"{key} is a scalar: give an array [N, ...], one row an example")
     if values.dtype in _AT_REST:

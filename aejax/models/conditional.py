@@ -87,7 +87,7 @@ class ConditionalVAE(nn.Module):
         labels = batch["label"]
 
         def decode(z: jax.Array) -> Any:
-            return self.decoder(self._join(z, jnp.resize(labels, (len(z),))))
+            return self.decoder(self._join(z, jnp.repeat(labels, len(z) // len(labels))))
 
         return log_prob(self.likelihood, decode, batch["x"], z)
 

@@ -16,6 +16,8 @@ Decode = Callable[[jax.Array], Any]
 def log_prob(likelihood: Likelihood, decode: Decode, x: jax.Array, z: jax.Array) -> jax.Array:
     """Log p(x|z) in nats: x `[B, ...]` and z `[B, D]` -> `[B]`, or z `[K, B, D]` -> `[K, B]`.
 
+    `decode` is given `[B, D]` or `[B K, D]`, the draws of an example one after the other.
+
     Raises:
         ValueError: if z is not `[B, D]` or `[K, B, D]` for the B of x.
     """

@@ -44,10 +44,11 @@ class SequenceVAE(VAE, kw_only=True):
 
         Args:
             batch: of B examples.
-            z: `[N, D]`, for the batch's examples again and again, N being a multiple of B.
+            z: `[N, D]`, N / B for each of the batch's examples in turn.
             fed: the token that is fed after each step, as x; by default x, teacher forcing.
         """
-        x = jnp.resize(batch["x"] if fed is None else fed, (len(z), *self.shape))
+        x = batch["x"] if fed is None else fed
+        x = jnp.repeat(x, len(z) // len(x), axis=0)
         logits = self.decoder(z, self._tracks(x), self._around(batch, len(z)))
         return logits.reshape(*x.shape, -1)
 
@@ -115,7 +116,7 @@ class SequenceVAE(VAE, kw_only=True):
         found = []
         for name, size in self.conditions:
             given = jnp.asarray((batch or {}).get(name, jnp.zeros((1, 1, size))), jnp.float32)
-            given = jnp.resize(given, (rows, *given.shape[1:]))
+            given = jnp.repeat(given, rows // len(given), axis=0)
             found.append(jnp.repeat(given, self.shape[-1] // given.shape[1], axis=1))
         return jnp.concatenate(found, axis=-1).transpose(1, 0, 2) if found else None
 
