@@ -19,7 +19,6 @@ from aejax.likelihoods import (
     laplace_log_prob,
     logistic_mixture_log_prob,
 )
-from aejax.models import Model
 from aejax.release import warn_of_wrong_release
 from aejax.training.state import TrainState
 from aejax.training.step import make_eval_step, make_train_step
@@ -27,6 +26,7 @@ from aejax.training.step import make_eval_step, make_train_step
 if TYPE_CHECKING:
     from aejax.data.dataset import Dataset
     from aejax.data.load import load_dataset
+    from aejax.models.model import Model
     from aejax.runs.config import Config
     from aejax.runs.opening import load_run, run
     from aejax.runs.run import Run
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Config": "runs.config",
     "Dataset": "data.dataset",
+    "Model": "models.model",
     "Run": "runs.run",
     "fit": "training.fit",
     "fit_population": "training.population",
