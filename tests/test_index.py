@@ -6,9 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import aejax
-
-README = Path(aejax.__file__).parent / "README.md"
+README = Path(__file__).parents[1] / "aejax" / "README.md"
 HEADING = "## Public names\n"
 ROOMS = [
     *("latents", "likelihoods", "divergences", "bounds", "estimators", "priors"),

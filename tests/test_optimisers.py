@@ -9,12 +9,11 @@ import optax
 import pytest
 from optax import contrib
 
-import aejax
 from aejax import Dataset, TrainState, fit, make_eval_step, make_train_step
 from aejax.errors import DivergedError
 from aejax.training.skipping import skip_outliers
 
-README = Path(aejax.__file__).parent / "README.md"
+README = Path(__file__).parents[1] / "aejax" / "README.md"
 RATE = 1e-2
 PLAIN = optax.sgd(RATE)
 OF_RATE = [
