@@ -246,7 +246,7 @@ def test_a_run_s_own_files_may_be_damaged(stopped, tmp_path, damage, name, capsy
     damage(tmp_path / "r" / name)
     capsys.readouterr()
     if name == "config.json" or damage is folder:
-        with pytest.raises(UsageError, match=rf"{name}|there is no run"):
+        with pytest.raises(UsageError, match=rf"{name}|there is no run|run directory of format"):
             load_run(tmp_path / "r")
         with pytest.raises(SystemExit, match="2"):
             train(tmp_path / "r", "3", "--resume")
