@@ -85,8 +85,8 @@ def _epochs(net: str, data: Any, batch_size: int, kind: str) -> Iterator[float]:
     model = _network(net).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=on_gpu)
     loss_of = torch.compile(model.loss) if kind == "compiled" else model.loss
-    make_batches = _loader if kind == "loader" else _in_memory
-    batches = make_batches(data, batch_size, device)
+    in_memory = kind != "loader"
+    batches = _in_memory(data, batch_size, device) if in_memory else _loader(data, batch_size)
     while True:
         start, seen = time.perf_counter(), 0
         for x in batches():
@@ -113,10 +113,9 @@ def _in_memory(data: Any, batch_size: int, device: Any) -> Any:
     return batches
 
 
-def _loader(data: Any, batch_size: int, device: Any) -> Any:
+def _loader(data: Any, batch_size: int) -> Any:
     from torch.utils.data import DataLoader
 
-    del device  # batches come from the processes' memory
     options: dict[str, Any] = {"shuffle": True, "drop_last": True, "num_workers": 2}
     images: Any = _Images(data)
     loader: Any = DataLoader(images, batch_size, persistent_workers=True, **options)
