@@ -11,7 +11,8 @@ from aejax.admission import unit_images
 from aejax.axes import per_example
 from aejax.data.dataset import Dataset
 from aejax.evaluation.probes import pca_codes
-from aejax.models.model import Bound, rebound
+from aejax.models.model import Bound
+from aejax.nets.binding import rebound
 from aejax.types import Batch
 
 

@@ -8,9 +8,10 @@ from aejax.models.autoencoder import (
     autoencoder,
 )
 from aejax.models.conditional import ConditionalVAE, conditional_vae
-from aejax.models.model import Bound, Model, flax_model, held, log_joint, log_weights, rebound
+from aejax.models.model import Bound, Model, flax_model, held, log_joint, log_weights
 from aejax.models.sequence_vae import SequenceVAE, sequence_vae
 from aejax.models.vae import VAE, vae
+from aejax.nets.binding import rebound
 
 __all__ = [
     "VAE",

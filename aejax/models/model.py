@@ -170,12 +170,6 @@ def flax_model(module: nn.Module) -> Model:
     )
 
 
-def rebound(bound: Any) -> Any:
-    """The same bound model for use within a JAX transformation, which Flax's own does not bear."""
-    model, variables = bound.unbind()
-    return model.bind(variables)
-
-
 def held(bound: Any) -> Any:
     """A bound model through whose variables no gradient goes."""
     model, variables = bound.unbind()

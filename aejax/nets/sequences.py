@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from aejax.nets.binding import rebound
 from aejax.nets.lstm import LSTM, zero_state
 from aejax.nets.recurrence import State
 
@@ -142,9 +143,3 @@ class Core(nn.Module):
 def with_conditions(pieces: list[jax.Array], conditions: jax.Array | None) -> list[jax.Array]:
     """The pieces of an input, and the conditions where there are any."""
     return pieces if conditions is None else [*pieces, conditions]
-
-
-def rebound(net: Any) -> Any:
-    """The same bound net for use within a JAX transformation, which Flax's own does not bear."""
-    unbound, variables = net.unbind()
-    return unbound.bind(variables)

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from aejax.nets.sequences import BEFORE, Choose, Conductor, Core, rebound
+from aejax.nets.binding import rebound
+from aejax.nets.sequences import BEFORE, Choose, Conductor, Core
 
 
 class SequenceDecoder(nn.Module):
