@@ -6,25 +6,23 @@ of `aejax.music.tokens`, repeats played out. A tenth of the tunes is for testing
 one of them is for training (`aejax.music.melodies`).
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from aejax.data.builders.tune_windows import TuneWindows
 from aejax.music.corpora import DANCES, ESSEN, read_melodies
-from aejax.music.melodies import Melody, parted
+from aejax.music.melodies import Melody
 from aejax.music.windows import STEPS
 
 _BOOKS = "Ryan's Mammoth Collection, O'Neill's Music of Ireland and Aird's Selection"
 _ESSEN = "; and the Essen folk songs, which are for NON-COMMERCIAL use and distribution only"
 
 
-class Melodies(tfds.core.GeneratorBasedBuilder):
+class Melodies(TuneWindows):
     """Windows of two bars of the three books of dances."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    BESIDE: ClassVar[tuple[str, ...]] = ("tune", "bar")
     BARS: ClassVar[int] = 2
     CORPORA: ClassVar[tuple[str, ...]] = DANCES
 
@@ -42,21 +40,9 @@ class Melodies(tfds.core.GeneratorBasedBuilder):
             homepage="https://www.music21.org/music21docs/about/referenceCorpus.html",
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        training, testing = parted(read_melodies(self.CORPORA, self.BARS))
-        found = [m.name for m in (*training, *testing) if m.windows.found]
-        self.info.features["tune"].names = sorted(found)
-        return {
-            "train": self._generate_examples(training),
-            "test": self._generate_examples(testing),
-        }
-
-    def _generate_examples(
-        self, melodies: Sequence[Melody]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for melody in melodies:
-            for bar, tokens in melody.windows.found:
-                yield f"{melody.name}-{bar}", {"x": tokens, "tune": melody.name, "bar": bar}
+    def tunes(self) -> list[Melody]:
+        """Those of the corpora."""
+        return read_melodies(self.CORPORA, self.BARS)
 
 
 class Melodies16(Melodies):
